@@ -1,0 +1,280 @@
+"""The stored form of a data set: one memory-mapped uint8 pixel file, a manifest, and what was skipped.
+
+    datasets/<name>/
+      dataset.json      DatasetInfo: classes, size, counts, where it came from, content key
+      pixels.u8         uint8 [N, H, W, 3], C order, rows in manifest order
+      manifest.parquet  sample_id, path, label, split, width, height, mode   (one row per stored image)
+      skipped.parquet   path, reason
+      truth.parquet     sample_id, is_backdoor, original_label   (lab data only; read by `mspc_core.evaluate` alone)
+      recipe.json       how a lab data set was poisoned           (lab data only)
+
+A data set is written into a temporary folder and renamed into place, so it is whole or absent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mspc_core import atomic, home
+from mspc_core.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMAT = 1
+SPLITS = ("train", "val", "test")
+_MANIFEST_COLUMNS = ("sample_id", "path", "label", "split", "width", "height", "mode")
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What `dataset.json` holds. `content_key` names the pixels, labels and order; `source_key` names the source as it
+    was when imported (a second import of the same source finds the stored set by it)."""
+
+    name: str
+    classes: tuple[str, ...]
+    size: int
+    count: int
+    skipped: int
+    kind: str
+    source: str
+    source_key: str
+    content_key: str
+    created: str
+    resized: int = 0
+    format: int = FORMAT
+    split_counts: dict[str, int] = field(default_factory=dict)
+
+
+class Dataset:
+    """A stored data set, opened for reading. Pixels are mapped, not loaded."""
+
+    def __init__(self, root: Path, info: DatasetInfo) -> None:
+        self.root = root
+        self.info = info
+        shape = (info.count, info.size, info.size, 3)
+        # shape [N, H, W, 3], uint8
+        self.pixels: np.ndarray = np.memmap(root / "pixels.u8", dtype=np.uint8, mode="r", shape=shape)
+        self._manifest: pd.DataFrame | None = None
+
+    @property
+    def manifest(self) -> pd.DataFrame:
+        """One row per stored image, in pixel order; the row number is the index into `pixels`."""
+        if self._manifest is None:
+            import pandas as pd
+
+            self._manifest = pd.read_parquet(self.root / "manifest.parquet")
+        return self._manifest
+
+    def indices(self, split: str) -> np.ndarray:
+        """Row numbers of one split, int64, ascending."""
+        return np.flatnonzero((self.manifest["split"] == split).to_numpy())
+
+    def skipped(self) -> pd.DataFrame:
+        import pandas as pd
+
+        return pd.read_parquet(self.root / "skipped.parquet")
+
+    @property
+    def has_truth(self) -> bool:
+        return (self.root / "truth.parquet").is_file()
+
+    def recipe(self) -> dict[str, Any] | None:
+        """How a lab data set was poisoned, or None."""
+        path = self.root / "recipe.json"
+        return atomic.read_json(path) if path.is_file() else None
+
+
+def open_dataset(name: str) -> Dataset:
+    """Open a stored data set by name. Raises `InputError` when there is none or its files are damaged."""
+    home.check_name(name)
+    return open_folder(home.datasets_folder() / name)
+
+
+def open_folder(root: Path) -> Dataset:
+    """Open the data set stored in `root`."""
+    try:
+        raw = atomic.read_json(root / "dataset.json")
+        if raw.get("format") != FORMAT:
+            raise InputError(f"Data set {root.name!r} was written by another version: import it again.")
+        info = DatasetInfo(**{**raw, "classes": tuple(raw["classes"])})
+        return Dataset(root, info)
+    except FileNotFoundError:
+        raise InputError(f"There is no stored data set {root.name!r}: import it first.") from None
+    except (json.JSONDecodeError, TypeError, KeyError, ValueError, AttributeError) as error:
+        raise InputError(f"Data set {root.name!r} is damaged ({error}): delete it and import it again.") from None
+
+
+def list_datasets() -> list[DatasetInfo]:
+    """All stored data sets, newest first; damaged ones are left out."""
+    found = []
+    for folder in home.datasets_folder().iterdir():
+        if folder.name.startswith(".") or not (folder / "dataset.json").is_file():
+            continue
+        try:
+            found.append(open_folder(folder).info)
+        except InputError:
+            continue
+    return sorted(found, key=lambda info: info.created, reverse=True)
+
+
+def delete_dataset(name: str) -> None:
+    """Remove a stored data set: renamed away first, so that no half of it can be opened."""
+    root = home.datasets_folder() / home.check_name(name)
+    doomed = root.with_name(f"{atomic.TEMPORARY_PREFIX}{secrets.token_hex(6)}")
+    try:
+        root.rename(doomed)
+    except FileNotFoundError:
+        raise InputError(f"There is no stored data set {name!r}.") from None
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def find_by_source(source_key: str, size: int) -> Dataset | None:
+    """The stored data set that was imported from exactly this source at this size, if any."""
+    for info in list_datasets():
+        if info.source_key == source_key and info.size == size:
+            return open_dataset(info.name)
+    return None
+
+
+def free_name(wanted: str) -> str:
+    """`wanted`, or `wanted-2`, `wanted-3`, … if taken."""
+    folder, candidate, number = home.datasets_folder(), wanted, 1
+    while (folder / candidate).exists():
+        number += 1
+        candidate = f"{wanted}-{number}"
+    return home.check_name(candidate)
+
+
+def sample_id(path: str, content: bytes) -> str:
+    """Stable identity of a sample: 16 hex digits from its path in the source and its bytes (encoded, or raw pixels)."""
+    digest = hashlib.sha256(path.encode("utf-8", "surrogateescape"))
+    digest.update(b"\0")
+    digest.update(content)
+    return digest.hexdigest()[:16]
+
+
+class DatasetWriter:
+    """Writes a data set image by image; nothing is visible until `commit`. Use as a context manager: leaving the block
+    without a commit removes everything written."""
+
+    def __init__(self, name: str, *, size: int, classes: list[str] | tuple[str, ...], kind: str, source: str) -> None:
+        self.name = home.check_name(name)
+        self.size, self.classes, self.kind, self.source = size, tuple(classes), kind, source
+        self._final = home.datasets_folder() / name
+        self._folder = self._final.with_name(f"{atomic.TEMPORARY_PREFIX}{secrets.token_hex(6)}-{name}")
+        self._folder.mkdir(parents=True)
+        self._pixels = (self._folder / "pixels.u8").open("wb")
+        self._digest = hashlib.sha256(json.dumps([self.size, self.classes]).encode())
+        self._rows: list[tuple[Any, ...]] = []
+        self._skipped: list[tuple[str, str]] = []
+        self._ids: dict[str, int] = {}
+        self._resized = 0
+
+    def __enter__(self) -> DatasetWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pixels.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def count(self) -> int:
+        return len(self._rows)
+
+    def add(
+        self,
+        image: np.ndarray,
+        *,
+        identity: str,
+        path: str,
+        label: int,
+        split: str = "train",
+        width: int | None = None,
+        height: int | None = None,
+        mode: str = "RGB",
+    ) -> str:
+        """Append one image.
+
+        image: uint8 [size, size, 3]. identity: its `sample_id`; an exact duplicate (same path, same bytes) gets a
+        numbered one. width, height, mode: of the original, before conversion. Returns the identity stored.
+        """
+        if image.shape != (self.size, self.size, 3) or image.dtype != np.uint8:
+            raise ValueError(f"expected uint8 [{self.size}, {self.size}, 3], got {image.dtype} {list(image.shape)}")
+        if not 0 <= label < len(self.classes):
+            raise ValueError(f"label {label} outside the {len(self.classes)} classes")
+        if split not in SPLITS:
+            raise ValueError(f"unknown split {split!r}")
+        seen = self._ids.get(identity, 0)
+        self._ids[identity] = seen + 1
+        if seen:
+            identity = f"{identity}-{seen + 1}"
+        raw = np.ascontiguousarray(image).tobytes()
+        self._pixels.write(raw)
+        self._digest.update(raw)
+        self._digest.update(f"{identity}|{label}|{split}".encode())
+        width, height = width or self.size, height or self.size
+        self._resized += (width, height) != (self.size, self.size)
+        self._rows.append((identity, path, label, split, width, height, mode))
+        return identity
+
+    def skip(self, path: str, reason: str) -> None:
+        """Record something that could not be stored, with its reason in words."""
+        self._skipped.append((path, reason))
+
+    @property
+    def skipped(self) -> list[tuple[str, str]]:
+        return self._skipped
+
+    def commit(
+        self, *, source_key: str, truth: pd.DataFrame | None = None, recipe: dict[str, Any] | None = None
+    ) -> Dataset:
+        """Make the data set visible under its name and open it. Raises `InputError` when the name is taken."""
+        import pandas as pd
+
+        self._pixels.flush()
+        os.fsync(self._pixels.fileno())
+        manifest = pd.DataFrame(self._rows, columns=list(_MANIFEST_COLUMNS))
+        manifest = manifest.astype({"label": "int32", "width": "int32", "height": "int32"})
+        self._parquet("manifest", manifest)
+        self._parquet("skipped", pd.DataFrame(self._skipped, columns=["path", "reason"], dtype="str"))
+        if truth is not None:
+            self._parquet("truth", truth)
+        if recipe is not None:
+            atomic.write_json(self._folder / "recipe.json", recipe)
+        info = DatasetInfo(
+            name=self.name,
+            classes=self.classes,
+            size=self.size,
+            count=len(manifest),
+            skipped=len(self._skipped),
+            kind=self.kind,
+            source=self.source,
+            source_key=source_key,
+            content_key=self._digest.hexdigest()[:32],
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            resized=self._resized,
+            split_counts={str(key): int(value) for key, value in manifest["split"].value_counts().items()},
+        )
+        atomic.write_json(self._folder / "dataset.json", asdict(info))
+        try:
+            os.rename(self._folder, self._final)
+        except OSError as error:
+            if self._final.exists():
+                raise InputError(f"A data set named {self.name!r} exists already: choose another name.") from None
+            raise error
+        atomic.sync_folder(self._final.parent)
+        return open_folder(self._final)
+
+    def _parquet(self, stem: str, frame: pd.DataFrame) -> None:
+        atomic.write_with(self._folder / f"{stem}.parquet", lambda handle: frame.to_parquet(handle, index=False))

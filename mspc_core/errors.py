@@ -1,0 +1,43 @@
+"""The two ways a computation ends early, told apart from bugs.
+
+`InputError` carries one clear sentence for the user (what is wrong and what to do); the command line prints it and exits
+with status 2, the app shows it in a box. Any other exception is a bug and keeps its traceback in the log.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+
+EXIT_BAD_INPUT = 2
+EXIT_CANCELLED = 130
+
+# progress(done, total, message): called often, must be cheap. `total` is the amount of work of the present stage.
+Progress = Callable[[int, int, str], None]
+ShouldStop = Callable[[], bool]
+
+
+class InputError(Exception):
+    """The input cannot be used; `str(error)` is one sentence that says what is wrong and what to do."""
+
+
+class Cancelled(Exception):
+    """The user asked to stop; what was finished before stays valid and the job can be resumed."""
+
+
+def stop_if(should_stop: ShouldStop | None) -> None:
+    """Raise `Cancelled` when the caller asked to stop."""
+    if should_stop is not None and should_stop():
+        raise Cancelled("cancelled by the user")
+
+
+def explain_os_error(error: OSError) -> str:
+    """One sentence for the operating system's refusals a user can do something about."""
+    where = f" ({error.filename})" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"The disk is full{where}: free some space, then start again; what was finished is kept."
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"No permission to read or write{where}: change its permissions or choose another place."
+    if error.errno == errno.EROFS:
+        return f"The disk is read-only{where}: choose another place with --out or BACKDOOR_LENS_HOME."
+    return f"The system refused a file operation{where}: {error.strerror or error}."
