@@ -13,6 +13,7 @@ A data set is written into a temporary folder and renamed into place, so it is w
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -174,7 +175,11 @@ class DatasetWriter:
         self._final = home.datasets_folder() / name
         self._folder = self._final.with_name(f"{atomic.TEMPORARY_PREFIX}{secrets.token_hex(6)}-{name}")
         self._folder.mkdir(parents=True)
-        self._pixels = (self._folder / "pixels.u8").open("wb")
+        try:
+            self._pixels = (self._folder / "pixels.u8").open("wb")
+        except OSError:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
         self._digest = hashlib.sha256(json.dumps([self.size, self.classes]).encode())
         self._rows: list[tuple[Any, ...]] = []
         self._skipped: list[tuple[str, str]] = []
@@ -185,8 +190,12 @@ class DatasetWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pixels.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        try:
+            # Closing writes what is buffered, which fails again on a full disk; a commit has flushed already.
+            with contextlib.suppress(OSError):
+                self._pixels.close()
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     @property
     def count(self) -> int:

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mspc_core import home
+from mspc_core.data import importing, store
+from mspc_core.data.importing import clean_temporaries, import_source
+from mspc_core.data.source import RawSample, Skipped
+from mspc_core.errors import Cancelled, InputError
+from tests.real_data import require
+
+from .pictures import BLUE, RED, fill, png, two_classes
+
+
+def many(count: int) -> dict[str, bytes]:
+    """Images whose order shows: image i is of grey level i, in class even or odd."""
+    return {f"{('even', 'odd')[i % 2]}/{i:04d}.png": png((i % 256,) * 3) for i in range(count)}
+
+
+def test_pixels_manifest_and_skipped_files(tmp_path: Path) -> None:
+    files = two_classes() | {"dog/broken.jpg": b"no", "dog/notes.txt": b"hi"}
+    result = import_source(str(fill(tmp_path / "my pets!", files)), size=16)
+    dataset = result.dataset
+    assert not result.reused
+    assert dataset.info.name == "my-pets"
+    assert dataset.info.classes == ("cat", "dog")
+    assert (dataset.info.count, dataset.info.skipped, dataset.info.resized) == (3, 2, 1)
+    assert dataset.pixels.shape == (3, 16, 16, 3)
+    assert [tuple(pixel) for pixel in dataset.pixels[:, 8, 8]] == [RED, RED, BLUE]
+    manifest = dataset.manifest
+    assert manifest["path"].tolist() == ["cat/1.png", "cat/2.png", "dog/1.png"]
+    assert manifest["label"].tolist() == [0, 0, 1]
+    assert manifest[["width", "height"]].to_numpy().tolist() == [[16, 16], [20, 10], [16, 16]]
+    assert manifest["sample_id"][2] == store.sample_id("dog/1.png", png(BLUE))
+    assert dict(dataset.skipped().to_numpy().tolist()) == {
+        "dog/broken.jpg": "not an image in a supported format",
+        "dog/notes.txt": "not an image file",
+    }
+
+
+def test_order_and_content_do_not_depend_on_threads_or_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = str(fill(tmp_path / "many", many(150)))
+    keys = set()
+    for workers, chunk in ((1, 64), (4, 7), (3, 1)):
+        monkeypatch.setattr(importing, "CHUNK_ITEMS", chunk)
+        dataset = import_source(source, name=f"w{workers}", size=16, workers=workers).dataset
+        expected = [int(Path(path).stem) for path in dataset.manifest["path"]]
+        assert dataset.pixels[:, 0, 0, 0].tolist() == expected
+        keys.add(dataset.info.content_key)
+    assert len(keys) == 1
+
+
+def test_memory_holds_a_bounded_number_of_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importing, "CHUNK_BYTES", 1)  # every image is a chunk of its own
+    source = importing.open_source(str(fill(tmp_path / "many", many(40))))
+    read = 0
+    samples = source.samples
+
+    def counted() -> Iterator[RawSample | Skipped]:
+        nonlocal read
+        for item in samples():
+            read += 1
+            yield item
+
+    monkeypatch.setattr(source, "samples", counted)
+    chunks = importing._decoded(source, 16, threads=2)
+    for taken in range(1, 41):
+        assert len(next(chunks)) == 1
+        assert read <= taken + 4
+    chunks.close()
+
+
+def test_a_second_import_is_instant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = fill(tmp_path / "pets", two_classes())
+    first = import_source(str(folder))
+    monkeypatch.setattr(importing, "decode_image", lambda *_: pytest.fail("an image was decoded again"))
+    again = import_source(str(folder))
+    assert again.reused
+    assert again.dataset.info == first.dataset.info
+    assert import_source(str(folder), name="pets").reused
+
+
+def test_another_size_or_a_changed_source_is_another_data_set(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "pets", two_classes())
+    assert import_source(str(folder), size=32).dataset.info.name == "pets"
+    assert import_source(str(folder), size=16).dataset.info.name == "pets-2"
+    (folder / "cat" / "3.png").write_bytes(png())
+    changed = import_source(str(folder), size=32)
+    assert (changed.reused, changed.dataset.info.name, changed.dataset.info.count) == (False, "pets-3", 4)
+
+
+def test_a_name_of_another_source_is_not_overwritten(tmp_path: Path) -> None:
+    import_source(str(fill(tmp_path / "a", two_classes())), name="mine")
+    with pytest.raises(InputError, match="'mine' already"):
+        import_source(str(fill(tmp_path / "b", many(4))), name="mine")
+    with pytest.raises(InputError, match="'mine' already"):
+        import_source(str(tmp_path / "a"), name="mine", size=64)
+    assert import_source(str(tmp_path / "a"), name="other").dataset.info.name == "other"
+
+
+@pytest.mark.parametrize("size", [15, 513, 0, -1, 32.0, True])
+def test_sizes_out_of_range_are_refused(tmp_path: Path, size: int) -> None:
+    with pytest.raises(InputError, match="from 16 to 512"):
+        import_source(str(fill(tmp_path / "pets", two_classes())), size=size)
+
+
+def test_names_cannot_leave_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be a name"):
+        import_source(str(fill(tmp_path / "pets", two_classes())), name="../pets")
+
+
+def test_progress_is_reported_and_ends_complete(tmp_path: Path) -> None:
+    seen: list[tuple[int, int, str]] = []
+    import_source(str(fill(tmp_path / "many", many(200))), progress=lambda *event: seen.append(event))
+    done = [event[0] for event in seen]
+    assert done == sorted(done)
+    assert seen[-1][:2] == (200, 200)
+    assert len(seen) >= 5
+    assert all(event[0] <= event[1] for event in seen)
+
+
+def test_cancelling_removes_what_was_written(tmp_path: Path, fresh_home: Path) -> None:
+    calls = 0
+
+    def stop_at_the_fourth() -> bool:
+        nonlocal calls
+        calls += 1
+        return calls == 4
+
+    source = str(fill(tmp_path / "many", many(300)))
+    with pytest.raises(Cancelled):
+        import_source(source, should_stop=stop_at_the_fourth)
+    assert list(home.datasets_folder().iterdir()) == []
+    assert import_source(source).dataset.info.count == 300
+
+
+def test_exact_duplicates_keep_separate_identities(tmp_path: Path) -> None:
+    fill(tmp_path, {"a.png": png(), "b.png": png(BLUE), "m.csv": b"path,label\na.png,0\na.png,0\nb.png,1\n"})
+    ids = import_source(str(tmp_path / "m.csv")).dataset.manifest["sample_id"].tolist()
+    assert ids[1] == ids[0] + "-2"
+    assert len(set(ids)) == 3
+
+
+def test_old_temporary_folders_are_cleaned_and_young_ones_kept() -> None:
+    old, young = home.datasets_folder() / ".tmp-old-x", home.datasets_folder() / ".tmp-young-x"
+    fill(old, {"pixels.u8": b"1"})
+    fill(young, {"pixels.u8": b"1"})
+    long_ago = time.time() - 2 * 24 * 3600
+    for path in (old, old / "pixels.u8", young):  # the young one's file is still being written
+        os.utime(path, (long_ago, long_ago))
+    assert clean_temporaries() == 1
+    assert [path.name for path in home.datasets_folder().iterdir()] == [".tmp-young-x"]
+
+
+@pytest.mark.real_data
+def test_real_photographs_of_mixed_sizes() -> None:
+    dataset = import_source(str(require("clothing/test.parquet")), size=64).dataset
+    assert (dataset.info.count, dataset.info.skipped, dataset.info.resized) == (372, 0, 372)
+    assert dataset.info.split_counts == {"train": 372}
+    assert set(dataset.manifest[["width", "height"]].max(axis=1)) == {192}
+    assert dataset.pixels.std() > 30
+
+
+@pytest.mark.real_data
+def test_real_cifar10_pixels_are_those_pillow_decodes() -> None:
+    import io
+
+    import pyarrow.parquet as pq
+    from PIL import Image
+
+    path = require("cifar10/test-00000-of-00001.parquet")
+    dataset = import_source(str(path), size=32).dataset
+    assert (dataset.info.count, dataset.info.resized) == (10_000, 0)
+    column = pq.read_table(path, columns=["image"])["image"]
+    for row in (0, 4_999, 9_999):
+        expected = np.asarray(Image.open(io.BytesIO(column[row].as_py()["bytes"])).convert("RGB"))
+        np.testing.assert_array_equal(dataset.pixels[row], expected)
