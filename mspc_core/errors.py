@@ -1,7 +1,7 @@
 """The two ways a computation ends early, told apart from bugs.
 
-`InputError` carries one clear sentence for the user (what is wrong and what to do); the command line prints it and exits
-with status 2, the app shows it in a box. Any other exception is a bug and keeps its traceback in the log.
+`InputError` carries one clear sentence for the user (what is wrong and what to do); the command line prints it and
+exits with status 2, the app shows it in a box. Any other exception is a bug and keeps its traceback in the log.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class InputError(Exception):
     """The input cannot be used; `str(error)` is one sentence that says what is wrong and what to do."""
 
 
-class Cancelled(Exception):
+class Cancelled(Exception):  # noqa: N818 - a request, not an error
     """The user asked to stop; what was finished before stays valid and the job can be resumed."""
 
 

@@ -1,0 +1,310 @@
+"""Every capability without the app: `python -m mspc_core COMMAND`.
+
+Exit status 0: done. 2: bad input, one line on stderr. 130: cancelled; what was finished is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import click
+import typer
+
+from mspc_core import __version__
+from mspc_core.errors import EXIT_BAD_INPUT, EXIT_CANCELLED, Cancelled, InputError, explain_os_error
+
+if TYPE_CHECKING:
+    from mspc_core.runs import Run
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Backdoor Lens: find backdoored images in a training set.",
+)
+Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status and prints at most one line for bad input."""
+    try:
+        result = app(args=arguments, prog_name="python -m mspc_core", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except InputError as error:
+        message = str(error)
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message())
+        return EXIT_BAD_INPUT
+    except click.ClickException as error:
+        message = f"{error.format_message()} (--help shows the usage)"
+    except (Cancelled, KeyboardInterrupt, click.Abort):
+        print("Cancelled.", file=sys.stderr)
+        return EXIT_CANCELLED
+    except BrokenPipeError:
+        return 0
+    except OSError as error:
+        message = explain_os_error(error)
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return EXIT_BAD_INPUT
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False) -> None:
+    """Backdoor Lens: find backdoored images in a training set, see the evidence, hand back a clean set."""
+
+
+@app.command()
+def demo(
+    out: Annotated[str, typer.Option(help="Name of the data set.")] = "demo",
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same images.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Build the embedded demo data set: rendered traffic signs, poisoned, with truth."""
+    from mspc_core.demo import build_demo
+
+    with _bar("rendering") as bar:
+        dataset = build_demo(out, seed=seed, progress=bar)
+    _print_dataset(dataset.info.name, as_json)
+
+
+@app.command("import")
+def import_(
+    source: Annotated[str, typer.Argument(help="Folder, archive, Parquet, CSV, npz, or torchvision name.")],
+    name: Annotated[str, typer.Option(help="Name of the stored data set; taken from the source if not given.")] = "",
+    size: Annotated[int, typer.Option(help="Side in pixels to which every image is resized.")] = 32,
+    as_json: Json = False,
+) -> None:
+    """Validate and store a data set; prints what was skipped and why."""
+    from mspc_core.data.importing import import_source
+
+    with _bar("importing") as bar:
+        result = import_source(source, name=name or None, size=size, progress=bar)
+    _print_dataset(result.dataset.info.name, as_json, reused=result.reused)
+
+
+@app.command()
+def poison(
+    dataset: Annotated[str, typer.Argument(help="Name of a stored data set.")],
+    attack: Annotated[str, typer.Option(help="badnets, blend or wanet.")] = "badnets",
+    rate: Annotated[float, typer.Option(help="Share of the training samples to poison.")] = 0.1,
+    target: Annotated[str, typer.Option(help="Target class, by name or number.")] = "0",
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting of the attack, such as size=3; repeatable.")
+    ] = None,
+    from_target: Annotated[bool, typer.Option(help="Also draw poison from the target class.")] = False,
+    out: Annotated[str, typer.Option(help="Name of the new data set.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Plant a known trigger in a copy of a data set, for the lab. The source is not touched."""
+    from mspc_core.attacks import base
+    from mspc_core.attacks.poison import poison_dataset, resolve_class
+    from mspc_core.data.store import free_name, open_dataset
+
+    source = open_dataset(dataset)
+    chosen = base.create(attack, _settings(setting or []))
+    with _bar("poisoning") as bar:
+        made = poison_dataset(
+            source,
+            chosen,
+            rate=rate,
+            target=resolve_class(source.info.classes, target),
+            name=out or free_name(f"{dataset}-{attack}"[:70]),
+            seed=seed,
+            from_target=from_target,
+            progress=bar,
+        )
+    _print_dataset(made.info.name, as_json)
+
+
+@app.command()
+def scan(
+    source: Annotated[str, typer.Argument(help="Stored data set, anything `import` takes, or `demo`.")],
+    model: Annotated[str, typer.Option(help="Your own weights instead of training.")] = "",
+    arch: Annotated[str, typer.Option(help="small-cnn, tiny-vit or a torchvision classifier.")] = "small-cnn",
+    normalise: Annotated[str, typer.Option(help="auto, data, none, half, imagenet, cifar10.")] = "auto",
+    detectors: Annotated[str, typer.Option(help="Comma-separated.")] = "spc,mspc,transplant",
+    mspc: Annotated[str, typer.Option(help="fast, or paper for the published settings.")] = "fast",
+    size: Annotated[int, typer.Option(help="Image side when the source still has to be imported.")] = 32,
+    epochs: Annotated[int, typer.Option(min=0, help="0 chooses by data size.")] = 0,
+    augment: Annotated[bool, typer.Option(help="Flip and shift in training; the paper trains without.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    out: Annotated[str, typer.Option(help="Run folder (resumed if it holds an unfinished run).")] = "",
+    as_json: Json = False,
+) -> int:
+    """Train (or load) a model, score every training sample, and say which are suspicious."""
+    from mspc_core import runs
+
+    stored = _stored_name(source)
+    config = runs.ScanConfig(
+        source=source if stored else _absolute(source),
+        dataset=stored or "",
+        size=size,
+        arch=arch,
+        checkpoint=str(Path(model).expanduser().absolute()) if model else "",
+        normalise=normalise,
+        epochs=epochs,
+        augment=augment,
+        detectors=tuple(part.strip() for part in detectors.split(",") if part.strip()),
+        mspc_preset=mspc,
+        device=device,
+        seed=seed,
+    )
+    runs.check(config)
+    folder = Path(out).absolute() if out else None
+    if folder and (folder / "config.json").is_file():
+        run = runs.open_run(str(folder))
+        print("resuming the run in this folder", file=sys.stderr)
+    else:
+        run = runs.create_run(config, folder)
+    return _work(run, as_json)
+
+
+@app.command()
+def resume(run: Annotated[str, typer.Argument(help="Run id or folder.")], as_json: Json = False) -> int:
+    """Go on with a cancelled or killed scan from its last finished stage."""
+    from mspc_core.runs import open_run
+
+    return _work(open_run(run), as_json)
+
+
+@app.command("list")
+def list_(as_json: Json = False) -> None:
+    """Stored data sets and runs."""
+    from mspc_core.data.store import list_datasets
+    from mspc_core.runs import list_runs
+
+    rows = [{"run": run.id, "state": run.status().state, **run.summary().get("verdict", {})} for run in list_runs()]
+    sets = [{"dataset": i.name, "images": i.count, "classes": len(i.classes), "size": i.size} for i in list_datasets()]
+    if as_json:
+        print(json.dumps({"datasets": sets, "runs": rows}, ensure_ascii=False))
+        return
+    for entry in sets:
+        print(f"data set  {entry['dataset']}: {entry['images']} images, {entry['classes']} classes, {entry['size']} px")
+    for row in rows:
+        print(f"run       {row['run']}: {row['state']}; {row.get('text', 'no verdict yet')}")
+
+
+@app.command(hidden=True)
+def work(folder: str) -> int:
+    """The worker process of a job folder (started by the app)."""
+    from mspc_core.work import work_on
+
+    return _status_code(work_on(Path(folder)).state)
+
+
+def _work(run: Run, as_json: bool) -> int:
+    from mspc_core import jobs
+    from mspc_core.work import work_on
+
+    (run.folder / "cancel").unlink(missing_ok=True)
+    with _bar("scanning") as bar:
+
+        def show(status: jobs.JobStatus) -> None:
+            bar(round(1000 * status.progress), 1000, f"{status.stage} · {status.message}")
+
+        status = work_on(run.folder, on_progress=show)
+    if status.state == "failed":
+        raise InputError(f"{status.error} (run folder: {run.folder})")
+    if status.state == "cancelled":
+        print(f"Cancelled; `python -m mspc_core resume {run.folder}` goes on from there.", file=sys.stderr)
+        return EXIT_CANCELLED
+    summary = run.summary()
+    if as_json:
+        print(json.dumps({"run": str(run.folder), **summary}, ensure_ascii=False))
+    else:
+        _print_summary(run.folder, summary)
+    return 0
+
+
+def _print_summary(folder: Path, summary: dict[str, Any]) -> None:
+    print(f"verdict: {summary['verdict']['text']}")
+    model = summary["model"]
+    for name, key in (("training accuracy", "train_accuracy"), ("test accuracy", "val_accuracy")):
+        if model.get(key) is not None:
+            print(f"{name}: {model[key]:.2%}")
+    if model.get("attack_success_rate") is not None:
+        print(f"attack success rate: {model['attack_success_rate']:.2%}")
+    for record in summary["detectors"].values():
+        line = f"{record['title']}: {record['flagged']} of {summary['dataset']['scanned']} flagged"
+        if record["metrics"]:
+            m = record["metrics"]
+            line += f"; AUROC {m['auroc']:.4f}, TPR {m['tpr']:.3f}, FPR {m['fpr']:.4f}"
+        print(f"{line}; {record['seconds']:.0f} s")
+        for note in record["notes"]:
+            print(f"  note: {note}")
+    for note in model.get("notes") or []:
+        print(f"note: {note}")
+    print(f"run folder: {folder}")
+
+
+def _print_dataset(name: str, as_json: bool, reused: bool = False) -> None:
+    from dataclasses import asdict
+
+    from mspc_core.data.store import open_dataset
+
+    dataset = open_dataset(name)
+    info, skipped = dataset.info, dataset.skipped()
+    if as_json:
+        rows = skipped.to_dict("records")
+        print(json.dumps({**asdict(info), "reused": reused, "skipped_files": rows}, ensure_ascii=False))
+        return
+    print(f"data set {info.name}: {info.count} images, {len(info.classes)} classes, {info.size} px")
+    if reused:
+        print("already stored: nothing had to be read again")
+    if info.resized:
+        print(f"{info.resized} images had another size and were resized to {info.size}×{info.size}")
+    if len(skipped):
+        print(f"skipped {len(skipped)}:")
+        for path, reason in skipped.head(20).itertuples(index=False):
+            print(f"  {path}: {reason}")
+        if len(skipped) > 20:
+            print(f"  … and {len(skipped) - 20} more (skipped.parquet in {dataset.root})")
+
+
+def _settings(pairs: list[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator:
+            raise InputError(f"--set takes name=value, not {pair!r}.")
+        try:
+            found[key] = json.loads(value)
+        except json.JSONDecodeError:
+            found[key] = value
+    return found
+
+
+def _stored_name(source: str) -> str | None:
+    from mspc_core import home
+    from mspc_core.runs import DEMO
+
+    is_name = "/" not in source and (home.datasets_folder() / source / "dataset.json").is_file()
+    return source if is_name and source != DEMO else None
+
+
+def _absolute(source: str) -> str:
+    """Paths are made absolute, because the job may run elsewhere; names stay names."""
+    path = Path(source).expanduser()
+    return str(path.absolute()) if path.exists() else source
+
+
+def _status_code(state: str) -> int:
+    return {"finished": 0, "cancelled": EXIT_CANCELLED}.get(state, EXIT_BAD_INPUT)
+
+
+def _bar(title: str) -> Any:
+    from mspc_core.console import progress_bar
+
+    return progress_bar(title)

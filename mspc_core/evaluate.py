@@ -1,0 +1,115 @@
+"""The only reader of ground truth: detection metrics, clean accuracy and attack success on lab data sets.
+
+Nothing here may feed back into a detector; a scan calls it after all scores stand.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mspc_core.data.store import Dataset
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import nn
+
+_MOST_TRIGGERED = 2000  # test images that carry the trigger when attack success is measured
+
+
+@dataclass(frozen=True)
+class DetectionMetrics:
+    """auroc, average_precision: of the scores. tpr, fpr: at the detector's own threshold. tpr_at_1_fpr: the highest
+    true-positive rate with at most 1 % false positives."""
+
+    auroc: float
+    average_precision: float
+    tpr: float
+    fpr: float
+    tpr_at_1_fpr: float
+
+    def as_json(self) -> dict[str, float]:
+        return asdict(self)
+
+
+def load_truth(dataset: Dataset) -> pd.DataFrame | None:
+    """`sample_id, is_backdoor, original_label` in manifest order, or None where the truth is unknown."""
+    if not dataset.has_truth:
+        return None
+    import pandas as pd
+
+    truth = pd.read_parquet(dataset.root / "truth.parquet")
+    return truth.set_index("sample_id").loc[dataset.manifest["sample_id"]].reset_index()
+
+
+def detection_metrics(is_backdoor: np.ndarray, scores: np.ndarray, flagged: np.ndarray) -> DetectionMetrics | None:
+    """Metrics of one detector, or None if only one kind of sample is there. All arrays [N]; NaN scores count lowest."""
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    truth = np.asarray(is_backdoor, dtype=bool)
+    if truth.all() or not truth.any():
+        return None
+    usable = np.nan_to_num(np.asarray(scores, dtype=float), nan=-np.inf, neginf=np.nanmin(scores) - 1.0)
+    fpr, tpr, _ = roc_points(truth, usable)
+    return DetectionMetrics(
+        auroc=float(roc_auc_score(truth, usable)),
+        average_precision=float(average_precision_score(truth, usable)),
+        tpr=float(flagged[truth].mean()),
+        fpr=float(flagged[~truth].mean()),
+        tpr_at_1_fpr=float(tpr[fpr <= 0.01].max(initial=0.0)),
+    )
+
+
+def roc_points(is_backdoor: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """False-positive rates, true-positive rates and thresholds of the ROC curve."""
+    from sklearn.metrics import roc_curve
+
+    fpr, tpr, thresholds = roc_curve(is_backdoor, scores)
+    return fpr, tpr, thresholds
+
+
+def accuracy(model: nn.Module, images: np.ndarray, labels: np.ndarray) -> float | None:
+    """Share of images that get their label, or None without images."""
+    from mspc_core.engine.forward import predict_logits
+
+    if not len(images):
+        return None
+    return float((predict_logits(model, images).argmax(1).numpy() == labels).mean())
+
+
+def attack_success_rate(model: nn.Module, dataset: Dataset) -> float | None:
+    """Share of clean test images from other classes that the recipe's trigger turns into the target class.
+
+    None without a recipe or a test split. Images are chosen and triggered with a fixed seed.
+    """
+    from mspc_core.attacks.poison import trigger_from
+    from mspc_core.engine.forward import predict_logits
+
+    recipe = dataset.recipe()
+    rows = dataset.indices("test")
+    if recipe is None or not len(rows):
+        return None
+    target = int(recipe["target_class"])
+    labels = dataset.manifest["label"].to_numpy()
+    rows = rows[labels[rows] != target][:_MOST_TRIGGERED]
+    if not len(rows):
+        return None
+    triggered = trigger_from(recipe).apply(np.array(dataset.pixels[rows]), np.random.default_rng(0))
+    return float((predict_logits(model, triggered).argmax(1).numpy() == target).mean())
+
+
+def truth_table(dataset: Dataset, rows: np.ndarray) -> dict[str, Any]:
+    """Columns `is_backdoor` and `original_label` for the given rows; both null where the truth is unknown."""
+    import pandas as pd
+
+    truth = load_truth(dataset)
+    if truth is None:
+        empty = pd.array([pd.NA] * len(rows), dtype="boolean")
+        return {"is_backdoor": empty, "original_label": pd.array([pd.NA] * len(rows), dtype="Int32")}
+    chosen = truth.iloc[rows]
+    return {
+        "is_backdoor": pd.array(chosen["is_backdoor"].to_numpy(), dtype="boolean"),
+        "original_label": pd.array(chosen["original_label"].to_numpy(), dtype="Int32"),
+    }

@@ -1,0 +1,215 @@
+"""Run folders: the configuration that goes in and the results that come out. Everything a page shows is read here.
+
+config.json       ScanConfig as resolved, versions
+model.*           weights and description          (`mspc_core.models.checkpoint`)
+stages/<name>.*   one finished detector's scores, masks and record, so that a killed run resumes after it
+scores.parquet    one row a scanned sample; grows by two columns with each finished detector
+masks.npz         learned masks, by detector
+summary.json      verdict and figures; `complete` is false until the last stage
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import sys
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mspc_core import __version__, atomic, home, jobs
+from mspc_core.data.store import Dataset, open_dataset
+from mspc_core.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mspc_core.detectors.base import Detector
+
+DEFAULT_DETECTORS = ("spc", "mspc", "transplant")
+DEMO = "demo"
+
+
+@dataclass(frozen=True)
+class ScanConfig:
+    """What a scan does. dataset: name of a stored data set; filled in by the run when `source` still has to be
+    imported (or is "demo"). checkpoint: the user's own weights instead of training. epochs 0: chosen by data size."""
+
+    source: str
+    dataset: str = ""
+    size: int = 32
+    arch: str = "small-cnn"
+    checkpoint: str = ""
+    normalise: str = "auto"
+    epochs: int = 0
+    augment: bool = False
+    detectors: tuple[str, ...] = DEFAULT_DETECTORS
+    mspc_preset: str = "fast"
+    device: str = "auto"
+    seed: int = 0
+    kind: str = "scan"
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        return {**asdict(self), "detectors": list(self.detectors)}
+
+    @classmethod
+    def from_json(cls, raw: dict[str, Any]) -> ScanConfig:
+        try:
+            return cls(**{**raw, "detectors": tuple(raw["detectors"])})
+        except (TypeError, KeyError) as error:
+            raise InputError(f"The configuration of this run is not usable ({error}): start a new scan.") from None
+
+
+def versions() -> dict[str, str]:
+    """Versions that a result depends on."""
+    found = {"backdoor-lens": __version__, "python": sys.version.split()[0], "platform": platform.platform()}
+    for package in ("torch", "torchvision", "numpy", "pillow"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "missing"
+    return found
+
+
+class Run:
+    """A run folder, opened for reading (and for its worker, writing). Cheap to create; reads on demand."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def id(self) -> str:
+        return self.folder.name
+
+    def config(self) -> ScanConfig:
+        return ScanConfig.from_json(jobs.read_config(self.folder))
+
+    def status(self) -> jobs.JobStatus:
+        return jobs.read_status(self.folder)
+
+    def dataset(self) -> Dataset:
+        """The data set that was scanned. Raises `InputError` while it is not imported yet or when it was deleted."""
+        name = self.config().dataset
+        if not name:
+            raise InputError("The data of this run is still being imported.")
+        return open_dataset(name)
+
+    def summary(self) -> dict[str, Any]:
+        """summary.json, or {} while there is none."""
+        try:
+            found: dict[str, Any] = atomic.read_json(self.folder / "summary.json")
+            return found
+        except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+            return {}
+
+    def has_scores(self) -> bool:
+        return (self.folder / "scores.parquet").is_file()
+
+    def scores(self) -> pd.DataFrame:
+        """scores.parquet. Raises `InputError` while no detector has finished."""
+        import pandas as pd
+
+        try:
+            return pd.read_parquet(self.folder / "scores.parquet")
+        except FileNotFoundError:
+            raise InputError("This run has no scores yet: wait for its first detector to finish.") from None
+        except (OSError, ValueError) as error:
+            raise InputError(f"The scores of run {self.id!r} cannot be read ({error}): run the scan again.") from None
+
+    def masks(self) -> dict[str, np.ndarray]:
+        """All learned masks so far: `mspc` [rounds + 1, H, W], `transplant` [C, H, W]; {} while there are none."""
+        try:
+            with np.load(self.folder / "masks.npz", allow_pickle=False) as stored:
+                return {key: stored[key] for key in stored.files}
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except (OSError, ValueError, EOFError) as error:
+            raise InputError(f"The masks of run {self.id!r} cannot be read ({error}): run the scan again.") from None
+
+    # --- writing, by the worker alone -------------------------------------------------------------------------------
+
+    def save_config(self, config: ScanConfig) -> None:
+        atomic.write_json(self.folder / "config.json", config.as_json())
+
+    def save_stage(self, detector: Detector, record: dict[str, Any]) -> None:
+        """Keep one finished detector: arrays first, the record last, so that the record vouches for the arrays."""
+        folder = self.folder / "stages"
+        folder.mkdir(exist_ok=True)
+        arrays = {"scores": detector.decision_scores_, "flagged": detector.labels_}
+        arrays |= {f"mask.{name}": mask for name, mask in detector.artifacts_.masks.items()}
+        atomic.write_with(folder / f"{detector.name}.npz", lambda handle: np.savez_compressed(handle, **arrays))
+        atomic.write_json(folder / f"{detector.name}.json", record)
+
+    def stage(self, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+        """Arrays and record of a finished detector, or None."""
+        folder = self.folder / "stages"
+        try:
+            record = atomic.read_json(folder / f"{name}.json")
+            with np.load(folder / f"{name}.npz", allow_pickle=False) as stored:
+                return {key: stored[key] for key in stored.files}, record
+        except (FileNotFoundError, json.JSONDecodeError, ValueError):
+            return None
+
+    def save_scores(self, scores: pd.DataFrame) -> None:
+        atomic.write_with(self.folder / "scores.parquet", lambda handle: scores.to_parquet(handle, index=False))
+
+    def save_masks(self, masks: dict[str, np.ndarray]) -> None:
+        atomic.write_with(self.folder / "masks.npz", lambda handle: np.savez_compressed(handle, **masks))
+
+    def save_summary(self, summary: dict[str, Any]) -> None:
+        atomic.write_json(self.folder / "summary.json", summary)
+
+
+def open_run(name: str) -> Run:
+    """A run by its id, or by the path of its folder. Raises `InputError` when there is none."""
+    folder = Path(name) if "/" in name else home.runs_folder() / home.check_name(name)
+    jobs.read_config(folder)
+    return Run(folder)
+
+
+def list_runs() -> list[Run]:
+    """All runs in the home folder, newest first."""
+    found = [folder for folder in home.runs_folder().iterdir() if (folder / "config.json").is_file()]
+    found = [folder for folder in found if not folder.name.startswith(".")]
+    return [Run(folder) for folder in sorted(found, key=lambda folder: folder.name, reverse=True)]
+
+
+def create_run(config: ScanConfig, out: Path | None = None) -> Run:
+    """A queued run, in the home folder or at `out`."""
+    from dataclasses import replace
+
+    config = replace(config, versions=versions())
+    if out is None:
+        label = config.dataset or Path(config.source).stem or "scan"
+        return Run(jobs.create(home.runs_folder(), config.as_json(), label))
+    jobs.prepare(out, config.as_json())
+    return Run(out)
+
+
+def delete_run(run: Run) -> None:
+    """Remove a run that is not running."""
+    if run.status().state == "running":
+        raise InputError("This run is still at work: cancel it first.")
+    doomed = run.folder.with_name(f"{atomic.TEMPORARY_PREFIX}{run.id}")
+    run.folder.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def check(config: ScanConfig) -> None:
+    """Refuse what can be seen to fail before a job starts. Raises `InputError`."""
+    from mspc_core.detectors import REGISTRY
+
+    if not config.detectors:
+        raise InputError(f"Name at least one detector: {', '.join(REGISTRY)}.")
+    unknown = [name for name in config.detectors if name not in REGISTRY]
+    if unknown:
+        raise InputError(f"There is no detector {unknown[0]!r}: choose from {', '.join(REGISTRY)}.")
+    if config.mspc_preset not in ("fast", "paper"):
+        raise InputError(f"MSPC's settings are fast or paper, not {config.mspc_preset!r}.")
+    if config.checkpoint and not Path(config.checkpoint).is_file():
+        raise InputError(f"There is no checkpoint at {config.checkpoint}: check the path.")

@@ -1,0 +1,265 @@
+"""One scan from the source to the verdict, in stages that a killed run does not repeat.
+
+data → model (training or the user's weights) → each detector → summary. After each detector the scores, masks and
+summary on disk are whole, so that the app shows what is there while the rest is computed.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from mspc_core import detectors, evaluate, verdict
+from mspc_core.data.store import Dataset, open_dataset
+from mspc_core.detectors.base import config_as_json
+from mspc_core.detectors.mspc import PRESETS
+from mspc_core.engine.device import device_name, resolve_device, choose_threads
+from mspc_core.engine.forward import predict_logits
+from mspc_core.errors import InputError
+from mspc_core.jobs import Reporter
+from mspc_core.models import checkpoint, normalise, train
+from mspc_core.models.zoo import ModelSpec, Normalised, build_model
+from mspc_core.runs import DEMO, Run, ScanConfig
+
+_RELATIVE_COST = {"data": 8.0, "model": 45.0, "spc": 8.0, "mspc": 45.0, "transplant": 45.0, "summary": 2.0}
+
+
+def execute(folder: Path, reporter: Reporter) -> None:
+    """The worker's whole task for a run folder. Raises `InputError` and `Cancelled`."""
+    run = Run(folder)
+    config = run.config()
+    for name in config.detectors:
+        detectors.detector_class(name)
+    reporter.plan({name: _RELATIVE_COST.get(name, 30.0) for name in ("data", "model", *config.detectors, "summary")})
+    choose_threads()
+    device = resolve_device(config.device)
+    torch.manual_seed(config.seed)
+
+    dataset = _data_stage(run, config, reporter)
+    config = run.config()
+    rows = scanned_rows(dataset)
+    _check_usable(dataset, rows)
+    images, labels = pixels_of(dataset, rows), dataset.manifest["label"].to_numpy()[rows].astype(np.int64)
+
+    progress = reporter.stage("model", "preparing the model")
+    model, about = _model_stage(run, config, dataset, images, labels, device, reporter, progress)
+    scores = _base_table(dataset, rows, model, images)
+    masks: dict[str, np.ndarray] = {}
+    records: dict[str, dict[str, Any]] = {}
+    for name in config.detectors:
+        done = run.stage(name)
+        if done is None:
+            _detector_stage(run, config, name, model, images, labels, reporter)
+            done = run.stage(name)
+        else:
+            reporter.skipped(name)
+        if done is None:
+            raise InputError(f"The results of {name} could not be read back: is the disk full?")
+        arrays, record = done
+        records[name] = _with_metrics(record, scores, arrays)
+        scores[f"{name}_score"], scores[f"{name}_flagged"] = arrays["scores"], arrays["flagged"]
+        masks |= {key[5:]: value for key, value in arrays.items() if key.startswith("mask.")}
+        run.save_masks(masks)
+        run.save_scores(_ordered(scores))
+        _summarise(run, config, dataset, about, scores, records, complete=False)
+    reporter.stage("summary", "writing the verdict")
+    scores["suspect"] = _summarise(run, config, dataset, about, scores, records, complete=True)
+    run.save_scores(_ordered(scores))
+    (run.folder / "training.safetensors").unlink(missing_ok=True)
+
+
+def scanned_rows(dataset: Dataset) -> np.ndarray:
+    """Rows of the training split, or all rows where there is none."""
+    rows = dataset.indices("train")
+    return rows if len(rows) else np.arange(dataset.info.count)
+
+
+def pixels_of(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
+    """Their pixels: a view of the memory map where the rows are one block, else a copy."""
+    if len(rows) and rows[-1] - rows[0] + 1 == len(rows):
+        return dataset.pixels[rows[0] : rows[-1] + 1]
+    return dataset.pixels[rows]
+
+
+def _check_usable(dataset: Dataset, rows: np.ndarray) -> None:
+    labels = dataset.manifest["label"].to_numpy()[rows]
+    if len(np.unique(labels)) < 2:
+        raise InputError("All training images have the same class: a scan needs at least two classes.")
+    if len(rows) < 20:
+        raise InputError(f"Only {len(rows)} training images could be read: a scan needs at least 20 to train a model.")
+
+
+def _data_stage(run: Run, config: ScanConfig, reporter: Reporter) -> Dataset:
+    progress = reporter.stage("data", "opening the data")
+    if config.dataset:
+        return open_dataset(config.dataset)
+    if config.source == DEMO:
+        from mspc_core.demo import build_demo
+
+        dataset = build_demo(progress=progress, should_stop=reporter.should_stop)
+    else:
+        from mspc_core.data.importing import import_source
+
+        dataset = import_source(
+            config.source, size=config.size, progress=progress, should_stop=reporter.should_stop
+        ).dataset
+    run.save_config(replace(config, dataset=dataset.info.name, size=dataset.info.size))
+    reporter.log(f"data set {dataset.info.name}: {dataset.info.count} images, {dataset.info.skipped} skipped")
+    return dataset
+
+
+def _model_stage(
+    run: Run,
+    config: ScanConfig,
+    dataset: Dataset,
+    images: np.ndarray,
+    labels: np.ndarray,
+    device: torch.device,
+    reporter: Reporter,
+    progress: Any,
+) -> tuple[Normalised, dict[str, Any]]:
+    if (run.folder / "model.json").is_file():
+        reporter.skipped("model")
+        return checkpoint.load_saved_model(run.folder, device)
+    spec = ModelSpec(config.arch, len(dataset.info.classes), dataset.info.size)
+    about: dict[str, Any] = {"classes": list(dataset.info.classes), "device": device_name(device)}
+    if config.checkpoint:
+        model, choice = normalise.load_with_normalisation(
+            Path(config.checkpoint).expanduser(), spec, config.normalise, images, labels, device
+        )
+        spec = replace(spec, mean=choice.mean, std=choice.std)
+        about |= {"trained_here": False, "checkpoint": config.checkpoint, "notes": choice.notes}
+    else:
+        mean, std = normalise.pixel_statistics(images)
+        spec = replace(spec, mean=mean, std=std)
+        model = build_model(spec).to(device)
+        chosen = train.resolve(
+            train.TrainConfig(epochs=config.epochs or None, augment=config.augment, seed=config.seed),
+            len(images),
+            config.arch,
+        )
+        history = train.train_model(
+            model,
+            images,
+            labels,
+            chosen,
+            checkpoint=run.folder / "training.safetensors",
+            progress=progress,
+            should_stop=reporter.should_stop,
+            on_epoch=lambda n, loss, hit: reporter.log(f"epoch {n}: loss {loss:.4f}, training accuracy {hit:.4f}"),
+        )
+        train.write_early_losses(run.folder / "early_losses.npz", history)
+        about |= {"trained_here": True, "training": train.config_as_json(chosen), "notes": []}
+        about |= {"train_loss": history.train_loss, "train_accuracy_per_epoch": history.train_accuracy}
+    about["train_accuracy"] = evaluate.accuracy(model, images, labels)
+    held = dataset.indices("test")
+    held = held if len(held) else dataset.indices("val")
+    about["val_accuracy"] = evaluate.accuracy(
+        model, dataset.pixels[held], dataset.manifest["label"].to_numpy()[held].astype(np.int64)
+    )
+    about["attack_success_rate"] = evaluate.attack_success_rate(model, dataset)
+    checkpoint.save_model(run.folder, model, spec, about)
+    return model.eval(), {**spec.as_json(), **about}
+
+
+def _base_table(dataset: Dataset, rows: np.ndarray, model: Normalised, images: np.ndarray) -> pd.DataFrame:
+    probabilities = predict_logits(model, images).softmax(1)
+    confidence, predicted = probabilities.max(1)
+    manifest = dataset.manifest.iloc[rows]
+    return pd.DataFrame(
+        {
+            "sample_id": manifest["sample_id"].to_numpy(),
+            "path": manifest["path"].to_numpy(),
+            "label": manifest["label"].to_numpy(),
+            "predicted": predicted.numpy().astype(np.int32),
+            "confidence": confidence.numpy().astype(np.float32),
+            "row": rows.astype(np.int64),
+            **evaluate.truth_table(dataset, rows),
+        }
+    )
+
+
+def _detector_stage(
+    run: Run,
+    config: ScanConfig,
+    name: str,
+    model: Normalised,
+    images: np.ndarray,
+    labels: np.ndarray,
+    reporter: Reporter,
+) -> None:
+    settings = PRESETS[config.mspc_preset] if name == "mspc" else None
+    detector = detectors.create(name, replace(settings, seed=config.seed) if settings else None)
+    progress = reporter.stage(name, f"running {detector.title}")
+    begun = time.perf_counter()
+    detector.fit(model, images, labels=labels, progress=progress, should_stop=reporter.should_stop)
+    run.save_stage(
+        detector,
+        {
+            "title": detector.title,
+            "citation": detector.citation,
+            "config": config_as_json(detector.config),
+            "threshold": asdict(detector.threshold_),
+            "flagged": int(detector.labels_.sum()),
+            "seconds": round(time.perf_counter() - begun, 2),
+            "forward_equivalents": detector.artifacts_.forward_equivalents,
+            "notes": detector.artifacts_.notes,
+            "tables": detector.artifacts_.tables,
+        },
+    )
+
+
+def _with_metrics(record: dict[str, Any], scores: pd.DataFrame, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    if scores["is_backdoor"].isna().any():
+        return {**record, "metrics": None}
+    truth = scores["is_backdoor"].to_numpy(dtype=bool)
+    metrics = evaluate.detection_metrics(truth, arrays["scores"], arrays["flagged"])
+    return {**record, "metrics": metrics.as_json() if metrics else None}
+
+
+def _ordered(scores: pd.DataFrame) -> pd.DataFrame:
+    """Truth and bookkeeping last, as the contract lists the columns."""
+    last = [name for name in ("suspect", "row", "original_label", "is_backdoor") if name in scores]
+    return scores[[name for name in scores if name not in last] + last]
+
+
+def _summarise(
+    run: Run,
+    config: ScanConfig,
+    dataset: Dataset,
+    about: dict[str, Any],
+    scores: pd.DataFrame,
+    records: dict[str, dict[str, Any]],
+    *,
+    complete: bool,
+) -> np.ndarray:
+    """Write summary.json; returns the suspects of the verdict, bool [N]."""
+    found = verdict.decide(scores, records, dataset.info.classes)
+    run.save_summary(
+        {
+            "complete": complete,
+            "verdict": found.as_json(),
+            "dataset": {
+                "name": dataset.info.name,
+                "source": dataset.info.source,
+                "classes": list(dataset.info.classes),
+                "scanned": len(scores),
+                "skipped": dataset.info.skipped,
+                "content_key": dataset.info.content_key,
+                "recipe": dataset.recipe(),
+            },
+            "model": {
+                key: about.get(key)
+                for key in ("arch", "trained_here", "train_accuracy", "val_accuracy", "attack_success_rate", "notes")
+            },
+            "detectors": records,
+            "true_backdoors": None if scores["is_backdoor"].isna().any() else int(scores["is_backdoor"].sum()),
+        }
+    )
+    return found.suspects

@@ -1,0 +1,72 @@
+"""What each kind of job does. The command line and the worker process both come here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mspc_core import atomic, home, jobs
+from mspc_core.errors import InputError
+from mspc_core.jobs import JobStatus, Reporter
+
+
+def work_on(folder: Path, on_progress: Callable[[JobStatus], None] | None = None) -> JobStatus:
+    """Do the job of `folder` in this process and return how it ended."""
+    config = jobs.read_config(folder)
+    kind = config.get("kind")
+    if kind not in _KINDS:
+        raise InputError(f"{folder.name!r} asks for an unknown kind of work, {kind!r}: start it again.")
+    work, device = _KINDS[kind], str(config.get("device", "io")) if kind == "scan" else "io"
+    return jobs.run(folder, work, device=_canonical(device), on_progress=on_progress)
+
+
+def submit_import(source: str, *, name: str = "", size: int = 32) -> Path:
+    """Queue an import as a background job; returns its folder."""
+    folder = jobs.create(
+        home.imports_folder(), {"kind": "import", "source": source, "name": name, "size": size}, Path(source).name
+    )
+    jobs.start(folder)
+    return folder
+
+
+def result_of(folder: Path) -> dict[str, Any]:
+    """What a finished import found: dataset, count, skipped, reused. {} while there is none."""
+    path = folder / "result.json"
+    return atomic.read_json(path) if path.is_file() else {}
+
+
+def _canonical(device: str) -> str:
+    """Jobs take turns by this name; `auto` must name the same device as its explicit form."""
+    if device == "io":
+        return device
+    from mspc_core.engine.device import resolve_device
+
+    return str(resolve_device(device))
+
+
+def _scan(folder: Path, reporter: Reporter) -> None:
+    from mspc_core.scan import execute
+
+    execute(folder, reporter)
+
+
+def _import(folder: Path, reporter: Reporter) -> None:
+    from mspc_core.data.importing import import_source
+
+    config = jobs.read_config(folder)
+    reporter.plan({"import": 1.0})
+    progress = reporter.stage("import", "reading images")
+    result = import_source(
+        config["source"],
+        name=config.get("name") or None,
+        size=int(config["size"]),
+        progress=progress,
+        should_stop=reporter.should_stop,
+    )
+    info = result.dataset.info
+    atomic.write_json(folder / "result.json", {"reused": result.reused, **asdict(info)})
+
+
+_KINDS: dict[object, Callable[[Path, Reporter], None]] = {"scan": _scan, "import": _import}
