@@ -17,7 +17,7 @@ import sys
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -142,7 +142,7 @@ class Run:
         folder.mkdir(exist_ok=True)
         arrays = {"scores": detector.decision_scores_, "flagged": detector.labels_}
         arrays |= {f"mask.{name}": mask for name, mask in detector.artifacts_.masks.items()}
-        atomic.write_with(folder / f"{detector.name}.npz", lambda handle: np.savez_compressed(handle, **arrays))
+        atomic.write_with(folder / f"{detector.name}.npz", lambda handle: _write_arrays(handle, arrays))
         atomic.write_json(folder / f"{detector.name}.json", record)
 
     def stage(self, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
@@ -159,10 +159,14 @@ class Run:
         atomic.write_with(self.folder / "scores.parquet", lambda handle: scores.to_parquet(handle, index=False))
 
     def save_masks(self, masks: dict[str, np.ndarray]) -> None:
-        atomic.write_with(self.folder / "masks.npz", lambda handle: np.savez_compressed(handle, **masks))
+        atomic.write_with(self.folder / "masks.npz", lambda handle: _write_arrays(handle, masks))
 
     def save_summary(self, summary: dict[str, Any]) -> None:
         atomic.write_json(self.folder / "summary.json", summary)
+
+
+def _write_arrays(handle: BinaryIO, arrays: dict[str, np.ndarray]) -> None:
+    np.savez_compressed(handle, allow_pickle=False, **arrays)
 
 
 def open_run(name: str) -> Run:
@@ -193,10 +197,17 @@ def create_run(config: ScanConfig, out: Path | None = None) -> Run:
 
 def delete_run(run: Run) -> None:
     """Remove a run that is not running."""
-    if run.status().state == "running":
+    try:
+        running = run.status().state == "running"
+    except InputError:  # damaged or gone: deleting is all that can be done with it
+        running = False
+    if running:
         raise InputError("This run is still at work: cancel it first.")
     doomed = run.folder.with_name(f"{atomic.TEMPORARY_PREFIX}{run.id}")
-    run.folder.rename(doomed)
+    try:
+        run.folder.rename(doomed)
+    except FileNotFoundError:
+        return
     shutil.rmtree(doomed, ignore_errors=True)
 
 

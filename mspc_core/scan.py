@@ -19,7 +19,7 @@ from mspc_core import detectors, evaluate, verdict
 from mspc_core.data.store import Dataset, open_dataset
 from mspc_core.detectors.base import config_as_json
 from mspc_core.detectors.mspc import PRESETS
-from mspc_core.engine.device import device_name, resolve_device, choose_threads
+from mspc_core.engine.device import choose_threads, device_name, resolve_device
 from mspc_core.engine.forward import predict_logits
 from mspc_core.errors import InputError
 from mspc_core.jobs import Reporter
@@ -100,9 +100,10 @@ def _data_stage(run: Run, config: ScanConfig, reporter: Reporter) -> Dataset:
     if config.dataset:
         return open_dataset(config.dataset)
     if config.source == DEMO:
-        from mspc_core.demo import build_demo
+        from mspc_core.demo import EPOCHS, build_demo
 
         dataset = build_demo(progress=progress, should_stop=reporter.should_stop)
+        config = replace(config, epochs=config.epochs or EPOCHS)
     else:
         from mspc_core.data.importing import import_source
 

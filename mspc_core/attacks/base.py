@@ -62,7 +62,7 @@ def create(name: str, config: dict[str, Any] | None = None) -> Attack:
 
 def as_json(attack: Attack) -> dict[str, Any]:
     """The attack's settings as plain JSON values; `create(attack.name, …)` rebuilds it."""
-    return asdict(attack)  # type: ignore[call-overload,no-any-return]
+    return asdict(attack)  # type: ignore[call-overload]
 
 
 def to_uint8(values: np.ndarray) -> np.ndarray:

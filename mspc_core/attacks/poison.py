@@ -96,18 +96,18 @@ def poison_dataset(
                 images[poisoned[rows]] = attack.apply(images[poisoned[rows]], generator)
             if covers[rows].any():
                 images[covers[rows]] = attack.apply_cover(images[covers[rows]], generator)
-            for image, row in zip(images, manifest.iloc[rows].itertuples(index=False), strict=True):
+            for image, row in zip(images, manifest.iloc[rows].to_dict("records"), strict=True):
                 hit = poisoned[len(identities)]
                 identities.append(
                     writer.add(
                         image,
-                        identity=sample_id(row.path, image.tobytes()),
-                        path=row.path,
-                        label=target if hit else row.label,
-                        split=row.split,
-                        width=row.width,
-                        height=row.height,
-                        mode=row.mode,
+                        identity=sample_id(row["path"], image.tobytes()),
+                        path=row["path"],
+                        label=target if hit else row["label"],
+                        split=row["split"],
+                        width=row["width"],
+                        height=row["height"],
+                        mode=row["mode"],
                     )
                 )
             if progress:

@@ -27,10 +27,11 @@ _EARLY_EPOCHS = 10
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """epochs None: enough for about 160,000 images in all, between 8 and 40. peak_lr: of the one-cycle schedule."""
+    """peak_lr: of the one-cycle schedule. epochs None: enough for about 160,000 images in all, between 8 and 40.
+    batch_size None: small on small data, so that there are enough steps to learn from."""
 
     epochs: int | None = None
-    batch_size: int = 128
+    batch_size: int | None = None
     optimizer: Literal["sgd", "adamw"] = "sgd"
     peak_lr: float = 0.15
     momentum: float = 0.9
@@ -42,7 +43,7 @@ class TrainConfig:
 
 
 # Training as in Pal et al. 2024 for CIFAR-10 (the schedule there is stepwise; one-cycle reaches the same accuracy).
-PAPER = TrainConfig(epochs=182, peak_lr=0.1)
+PAPER = TrainConfig(epochs=182, batch_size=128, peak_lr=0.1)
 
 
 @dataclass
@@ -57,9 +58,10 @@ class History:
 def resolve(config: TrainConfig, count: int, arch: str) -> TrainConfig:
     """Fill in what depends on the data or the architecture (transformers want AdamW and a small rate)."""
     epochs = config.epochs or int(np.clip(round(160_000 / max(1, count)), 8, 40))
-    if config == TrainConfig(epochs=config.epochs, seed=config.seed) and "vit" in arch:
+    batch_size = config.batch_size or (32 if count < 1500 else 64 if count < 6000 else 128)
+    if config == replace(TrainConfig(), epochs=config.epochs, seed=config.seed) and "vit" in arch:
         config = replace(config, optimizer="adamw", peak_lr=1e-3, weight_decay=0.05)
-    return replace(config, epochs=epochs)
+    return replace(config, epochs=epochs, batch_size=batch_size)
 
 
 def train_model(
@@ -79,7 +81,7 @@ def train_model(
     written after every epoch and continued from when it is there, so that a killed training loses at most one epoch.
     Raises `InputError` when the loss diverges.
     """
-    if config.epochs is None:
+    if config.epochs is None or config.batch_size is None:
         raise ValueError("resolve the configuration first")
     device = device_of(model)
     count, steps = len(images), math.ceil(len(images) / config.batch_size)

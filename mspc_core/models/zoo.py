@@ -159,7 +159,7 @@ def _torchvision_model(spec: ModelSpec) -> nn.Module:
         if spec.image_size <= _CIFAR_STEM_UP_TO and isinstance(model, torchvision.models.ResNet):
             width = model.conv1.out_channels
             model.conv1 = nn.Conv2d(3, width, 3, stride=1, padding=1, bias=False)
-            model.maxpool = nn.Identity()  # type: ignore[assignment]
+            model.maxpool = nn.Identity()
         model.eval()
         with torch.inference_mode():
             model(torch.zeros(1, 3, spec.image_size, spec.image_size))

@@ -43,7 +43,13 @@ def test_patch_by_hand() -> None:
 
 @pytest.mark.parametrize(
     ("place", "corner"),
-    [("upper-left", (1, 1)), ("upper-right", (1, 12)), ("lower-left", (12, 1)), ("lower-right", (12, 12)), ("centre", (6, 6))],
+    [
+        ("upper-left", (1, 1)),
+        ("upper-right", (1, 12)),
+        ("lower-left", (12, 1)),
+        ("lower-right", (12, 12)),
+        ("centre", (6, 6)),
+    ],
 )
 def test_places(place: str, corner: tuple[int, int]) -> None:
     changed = BadNets(size=3, pattern="white", place=place).apply(np.zeros((1, 16, 16, 3), np.uint8), rng())[0, :, :, 0]

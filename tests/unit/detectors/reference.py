@@ -50,9 +50,16 @@ def lower_objective(
 
 
 def published_loop(
-    model: nn.Module, images: np.ndarray, scales: tuple[float, ...], *, tau: float, sparsity: float, rounds: int, epochs: int
+    model: nn.Module,
+    images: np.ndarray,
+    scales: tuple[float, ...],
+    *,
+    tau: float,
+    sparsity: float,
+    rounds: int,
+    epochs: int,
 ) -> tuple[np.ndarray, Tensor]:
-    """The bi-level loop with full batches: SGD 0.1, momentum 0.9, weight decay 5e-4, clamped mask. Returns (scores, m)."""
+    """The bi-level loop with full batches: SGD 0.1, momentum 0.9, weight decay 5e-4, clamped mask."""
     mask = torch.ones(images.shape[1:3])
     for _ in range(rounds):
         scores = np.array([mspc(model, image, scales, mask, tau) for image in images])
@@ -65,5 +72,3 @@ def published_loop(
             velocity = 0.9 * velocity + gradient + 5e-4 * mask
             mask = (mask - 0.1 * velocity).clamp(0, 1)
     return np.array([mspc(model, image, scales, mask, tau) for image in images]), mask
-
-

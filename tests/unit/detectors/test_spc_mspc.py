@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from mspc_core.detectors.mspc import PAPER, MSPCConfig, scaled_divergence
 from mspc_core.detectors.mspc import MSPC as Mspc
+from mspc_core.detectors.mspc import PAPER, MSPCConfig, scaled_divergence
 from mspc_core.detectors.spc import SPC as Spc
 from mspc_core.detectors.spc import SPCConfig
 from mspc_core.engine.forward import counting, frozen, predict_logits, scaled_majority, to_float
@@ -45,10 +45,9 @@ def test_spc_by_hand() -> None:
 
 
 def test_mspc_by_hand() -> None:
-    # τ = 0.1, no rounds (mask all ones). 0.8 → n·0.7 ≥ 1 stays bright: +1. 0.2 → n·0.1 = .2 .3 .5 .8 1: dark at 2 and 3,
-    # and at 5 the mean is 0.5, where both logits are equal and argmax takes the first class, dark: 3 of 5 → (3−2)/5.
+    # τ = 0.1, no rounds (mask all ones). 0.8 → n·0.7 ≥ 1 at every scale: bright, +1.
     config = MSPCConfig(scales=SCALES, rounds=0)
-    found = Mspc(config).fit(Brightness().double().float(), np.stack([grey(204), grey(52)]), labels=np.zeros(2, int))
+    found = Mspc(config).fit(Brightness(), np.stack([grey(204), grey(52)]), labels=np.zeros(2, int))
     # 52/255 − 0.1 = 0.10392; times 5 is 0.5196: bright, so two of five scales agree: (2 − 3)/5.
     assert found.decision_scores_.tolist() == pytest.approx([1.0, -0.2])
     assert found.labels_.tolist() == [True, False]
@@ -59,7 +58,7 @@ def test_spc_equals_the_slow_implementation(tiny_model: nn.Module, random_images
     with torch.no_grad():
         slow = [reference.spc(tiny_model, image, SCALES) for image in random_images]
     assert found.decision_scores_.tolist() == pytest.approx(slow)
-    assert 0 < np.std(slow)
+    assert np.std(slow) > 0
 
 
 def test_mask_gradient_equals_the_slow_objective(tiny_model: nn.Module, random_images: np.ndarray) -> None:
@@ -89,9 +88,7 @@ def test_bilevel_loop_equals_the_published_one(tiny_model: nn.Module, random_ima
     ratio = 16 * 16 / 1024
     same = replace(config, sparsity=0.001 * ratio, learning_rate=0.1 / ratio, weight_decay=5e-4 * ratio)
     found = Mspc(same).fit(tiny_model, images, labels=np.zeros(12, int))
-    slow, mask = reference.published_loop(
-        tiny_model, images, SCALES, tau=0.1, sparsity=0.001, rounds=2, epochs=3
-    )
+    slow, mask = reference.published_loop(tiny_model, images, SCALES, tau=0.1, sparsity=0.001, rounds=2, epochs=3)
     learned = found.artifacts_.masks["mspc"][-1]
     assert float(np.abs(learned - 1).max()) > 0.01, "the mask must have moved for the comparison to mean anything"
     np.testing.assert_allclose(learned, mask.numpy(), atol=2e-3)
