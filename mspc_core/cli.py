@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 
 from mspc_core import __version__
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     add_completion=False,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Backdoor Lens: find backdoored images in a training set.",
@@ -31,17 +29,16 @@ Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status and prints at most one line for bad input."""
+    if not (sys.argv[1:] if arguments is None else arguments):
+        arguments = ["--help"]
     try:
         result = app(args=arguments, prog_name="python -m mspc_core", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except InputError as error:
         message = str(error)
-    except click.exceptions.NoArgsIsHelpError as error:
-        print(error.format_message())
-        return EXIT_BAD_INPUT
-    except click.ClickException as error:
-        message = f"{error.format_message()} (--help shows the usage)"
-    except (Cancelled, KeyboardInterrupt, click.Abort):
+    except typer.TyperException as error:
+        message = f"{getattr(error, 'format_message', error.__str__)()} (--help shows the usage)"
+    except (Cancelled, KeyboardInterrupt, typer.Abort):
         print("Cancelled.", file=sys.stderr)
         return EXIT_CANCELLED
     except BrokenPipeError:
@@ -144,7 +141,7 @@ def scan(
     as_json: Json = False,
 ) -> int:
     """Train (or load) a model, score every training sample, and say which are suspicious."""
-    from mspc_core import runs
+    from mspc_core import jobs, runs
 
     stored = _stored_name(source)
     config = runs.ScanConfig(
@@ -164,11 +161,17 @@ def scan(
     runs.check(config)
     folder = Path(out).absolute() if out else None
     if folder and (folder / "config.json").is_file():
-        run = runs.open_run(str(folder))
         print("resuming the run in this folder", file=sys.stderr)
-    else:
-        run = runs.create_run(config, folder)
-    return _work(run, as_json)
+        return _work(runs.open_run(str(folder)), as_json)
+    if folder:
+        jobs.check_free(folder)
+    from mspc_core.scan import preflight, prepare_data
+
+    # Before the run exists, so that a scan which cannot start leaves nothing behind.
+    with _bar("reading images") as bar:
+        data, config = prepare_data(config, bar)
+    preflight(config, data)
+    return _work(runs.create_run(config, folder), as_json)
 
 
 @app.command()

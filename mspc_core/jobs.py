@@ -68,11 +68,16 @@ def create(parent: Path, config: dict[str, Any], label: str) -> Path:
 
 def prepare(folder: Path, config: dict[str, Any]) -> None:
     """Make `folder` a queued job. Raises `InputError` if it holds something else."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} exists and is not empty: choose another place with --out.")
+    check_free(folder)
     folder.mkdir(parents=True, exist_ok=True)
     atomic.write_json(folder / "config.json", config)
     atomic.write_json(folder / "status.json", asdict(JobStatus(created=time.time())))
+
+
+def check_free(folder: Path) -> None:
+    """Raises `InputError` if `folder` cannot become a job folder because something is there."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} exists and is not empty: choose another place with --out.")
 
 
 def read_config(folder: Path) -> dict[str, Any]:

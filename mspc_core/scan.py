@@ -21,7 +21,7 @@ from mspc_core.detectors.base import config_as_json
 from mspc_core.detectors.mspc import PRESETS
 from mspc_core.engine.device import choose_threads, device_name, resolve_device
 from mspc_core.engine.forward import predict_logits
-from mspc_core.errors import InputError
+from mspc_core.errors import InputError, Progress, ShouldStop
 from mspc_core.jobs import Reporter
 from mspc_core.models import checkpoint, normalise, train
 from mspc_core.models.zoo import ModelSpec, Normalised, build_model
@@ -34,8 +34,6 @@ def execute(folder: Path, reporter: Reporter) -> None:
     """The worker's whole task for a run folder. Raises `InputError` and `Cancelled`."""
     run = Run(folder)
     config = run.config()
-    for name in config.detectors:
-        detectors.detector_class(name)
     reporter.plan({name: _RELATIVE_COST.get(name, 30.0) for name in ("data", "model", *config.detectors, "summary")})
     choose_threads()
     device = resolve_device(config.device)
@@ -43,8 +41,8 @@ def execute(folder: Path, reporter: Reporter) -> None:
 
     dataset = _data_stage(run, config, reporter)
     config = run.config()
+    preflight(config, dataset)
     rows = scanned_rows(dataset)
-    _check_usable(dataset, rows)
     images, labels = pixels_of(dataset, rows), dataset.manifest["label"].to_numpy()[rows].astype(np.int64)
 
     progress = reporter.stage("model", "preparing the model")
@@ -74,6 +72,37 @@ def execute(folder: Path, reporter: Reporter) -> None:
     (run.folder / "training.safetensors").unlink(missing_ok=True)
 
 
+def preflight(config: ScanConfig, dataset: Dataset) -> None:
+    """Refuse in a second what would fail after minutes: detectors, device, classes, architecture, weights."""
+    for name in config.detectors:
+        detectors.detector_class(name)
+    resolve_device(config.device)
+    _check_usable(dataset, scanned_rows(dataset))
+    spec = ModelSpec(config.arch, len(dataset.info.classes), dataset.info.size)
+    if config.checkpoint:
+        checkpoint.load_checkpoint(Path(config.checkpoint), spec)
+    else:
+        build_model(spec)
+
+
+def prepare_data(
+    config: ScanConfig, progress: Progress | None = None, should_stop: ShouldStop | None = None
+) -> tuple[Dataset, ScanConfig]:
+    """The data set of a scan, imported or built if need be, and the configuration that names it."""
+    if config.dataset:
+        return open_dataset(config.dataset), config
+    if config.source == DEMO:
+        from mspc_core.demo import EPOCHS, build_demo
+
+        dataset = build_demo(progress=progress, should_stop=should_stop)
+        config = replace(config, epochs=config.epochs or EPOCHS)
+    else:
+        from mspc_core.data.importing import import_source
+
+        dataset = import_source(config.source, size=config.size, progress=progress, should_stop=should_stop).dataset
+    return dataset, replace(config, dataset=dataset.info.name, size=dataset.info.size)
+
+
 def scanned_rows(dataset: Dataset) -> np.ndarray:
     """Rows of the training split, or all rows where there is none."""
     rows = dataset.indices("train")
@@ -97,20 +126,9 @@ def _check_usable(dataset: Dataset, rows: np.ndarray) -> None:
 
 def _data_stage(run: Run, config: ScanConfig, reporter: Reporter) -> Dataset:
     progress = reporter.stage("data", "opening the data")
-    if config.dataset:
-        return open_dataset(config.dataset)
-    if config.source == DEMO:
-        from mspc_core.demo import EPOCHS, build_demo
-
-        dataset = build_demo(progress=progress, should_stop=reporter.should_stop)
-        config = replace(config, epochs=config.epochs or EPOCHS)
-    else:
-        from mspc_core.data.importing import import_source
-
-        dataset = import_source(
-            config.source, size=config.size, progress=progress, should_stop=reporter.should_stop
-        ).dataset
-    run.save_config(replace(config, dataset=dataset.info.name, size=dataset.info.size))
+    dataset, resolved = prepare_data(config, progress, reporter.should_stop)
+    if resolved != config:
+        run.save_config(resolved)
     reporter.log(f"data set {dataset.info.name}: {dataset.info.count} images, {dataset.info.skipped} skipped")
     return dataset
 

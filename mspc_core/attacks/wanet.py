@@ -34,9 +34,9 @@ def warp(images: np.ndarray, fields: np.ndarray) -> np.ndarray:
     height, width = images.shape[1:3]
     ys, xs = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
     grid = np.clip(np.stack([xs, ys], axis=-1) + fields, -1.0, 1.0).astype(np.float32)
-    grid = np.broadcast_to(grid, (len(images), height, width, 2))
+    grid = np.broadcast_to(grid, (len(images), height, width, 2)).copy()
     pixels = torch.from_numpy(images.astype(np.float32)).permute(0, 3, 1, 2)
-    moved = F.grid_sample(pixels, torch.from_numpy(np.ascontiguousarray(grid)), align_corners=True)
+    moved = F.grid_sample(pixels, torch.from_numpy(grid), align_corners=True)
     return to_uint8(moved.permute(0, 2, 3, 1).numpy())
 
 

@@ -69,7 +69,8 @@ def device_of(model: nn.Module) -> torch.device:
 
 def to_float(images: np.ndarray, device: torch.device) -> Tensor:
     """uint8 [B, H, W, 3] → float32 [B, 3, H, W] in [0, 1] on `device`, channels-last in memory (no copy of layout)."""
-    pixels = torch.from_numpy(np.ascontiguousarray(images))
+    # A slice of a read-only map would be shared with torch, which cannot promise not to write: copy just those.
+    pixels = torch.from_numpy(np.array(images) if not images.flags.writeable else np.ascontiguousarray(images))
     if device.type == "cuda":
         pixels = pixels.pin_memory().to(device, non_blocking=True)
     return pixels.permute(0, 3, 1, 2).to(device, torch.float32).div_(255.0)

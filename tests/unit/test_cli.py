@@ -163,7 +163,8 @@ def test_own_weights_instead_of_training(scanned: runs.Run, tmp_path: Path, caps
 
 
 def test_scan_refuses_what_cannot_work(scanned: runs.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "no such" in one_line(capsys, ["scan", str(tmp_path / "nowhere")]).lower()
+    before = sorted(path.name for path in (scanned.folder.parent).iterdir())
+    assert "There is no file, folder" in one_line(capsys, ["scan", str(tmp_path / "nowhere")])
     assert "no detector 'magic'" in one_line(capsys, ["scan", "lab", "--detectors", "magic"])
     assert "Did you mean" in one_line(capsys, ["scan", "lab", "--arch", "resnet-18"])
     assert "no checkpoint" in one_line(capsys, ["scan", "lab", "--model", str(tmp_path / "w.pth")])
@@ -174,12 +175,13 @@ def test_scan_refuses_what_cannot_work(scanned: runs.Run, tmp_path: Path, capsys
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").write_text("x")
     assert "not empty" in one_line(capsys, ["scan", "lab", "--out", str(tmp_path / "full")])
+    assert sorted(path.name for path in (scanned.folder.parent).iterdir()) == before, "no half-made run is left"
 
 
 def test_too_small_data(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_folder(tmp_path / "few", 3)
     assert "at least 20" in one_line(capsys, ["scan", str(tmp_path / "few"), "--size", "16"])
-    assert "no such" in one_line(capsys, ["import", str(tmp_path / "nothing")]).lower()
+    assert "There is no file, folder" in one_line(capsys, ["import", str(tmp_path / "nothing")])
 
 
 def test_usage_errors_are_one_line(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
