@@ -267,7 +267,7 @@ def _print_dataset(name: str, as_json: bool, reused: bool = False) -> None:
     if reused:
         print("already stored: nothing had to be read again")
     if info.resized:
-        print(f"{info.resized} images had another size and were resized to {info.size}×{info.size}")
+        print(f"resized to {info.size}×{info.size}: {info.resized} that had another size")
     if len(skipped):
         print(f"skipped {len(skipped)}:")
         for path, reason in skipped.head(20).itertuples(index=False):

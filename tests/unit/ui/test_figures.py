@@ -35,6 +35,13 @@ def test_truth_splits_the_counts() -> None:
     assert bins.total.sum() == 4
 
 
+def test_two_values_far_apart_get_narrow_bars_of_their_own() -> None:
+    bins = histogram(np.array([0.0, 0.0, 1.0]), None, (0.0, 1.0))
+    assert bins.discrete
+    assert bins.clean.tolist() == [2, *[0] * 9, 1]
+    assert line_position(bins, 0.5) == pytest.approx(0.55)  # any place between the two bars acts alike
+
+
 def test_continuous_scores_get_even_bins_over_the_natural_range() -> None:
     values = np.random.default_rng(0).random(1000)
     bins = histogram(values, None, (0.0, 1.0))

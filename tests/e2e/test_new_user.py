@@ -1,0 +1,145 @@
+"""What a new user does, from an empty home to a decision that survives a reload. One story, told in order.
+
+Opens the app, starts the demo, waits for the first histogram, moves the slider, waits for the verdict, looks at every
+page, opens a flagged image, decides, reloads, and finds the decision. Each page is photographed on the way.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(1500)]
+
+MINUTE = 60_000
+
+
+def settle(page: Page) -> None:
+    """Wait until the server has nothing left to do for this page."""
+    page.wait_for_timeout(400)
+    expect(page.get_by_test_id("stStatusWidget")).to_have_count(0, timeout=MINUTE)
+    page.wait_for_timeout(700)
+
+
+def visit(page: Page, name: str) -> None:
+    page.get_by_test_id("stSidebarNav").get_by_role("link", name=name).click()
+    expect(page.get_by_test_id("stMain").get_by_role("heading", name=name).first).to_be_visible()
+    settle(page)
+
+
+def photograph(page: Page, folder: Path, name: str) -> None:
+    """A full-page PNG: the window grows to the page's height first, because the page scrolls inside it."""
+    settle(page)
+    height = page.evaluate("document.querySelector('[data-testid=\"stMainBlockContainer\"]').scrollHeight")
+    page.set_viewport_size({"width": 1280, "height": max(800, min(int(height) + 40, 2600))})
+    page.wait_for_timeout(900)
+    page.screenshot(path=folder / f"{name}.png")
+    page.set_viewport_size({"width": 1280, "height": 800})
+    width, tall = struct.unpack(">II", (folder / f"{name}.png").read_bytes()[16:24])
+    assert width == 1280
+    assert tall >= 800
+    expect(page.get_by_test_id("stException")).to_have_count(0)
+
+
+def metric(page: Page, name: str) -> int:
+    """The number under a metric's name."""
+    box = page.get_by_test_id("stMetric").filter(has_text=name).first
+    return int(re.sub(r"\D", "", box.get_by_test_id("stMetricValue").inner_text()))
+
+
+def test_from_nothing_to_a_decision(app: str, page: Page, browser: Browser, shots: Path) -> None:
+    page.goto(app)
+    expect(page.get_by_role("heading", name="Is this training set poisoned?")).to_be_visible()
+    photograph(page, shots, "home-empty")
+    page.get_by_role("button", name="Open the demo").click()
+
+    # Watch it work; the browser may be closed meanwhile.
+    expect(page.get_by_test_id("stProgress")).to_be_visible()
+    watching = page.url
+    page.wait_for_timeout(15_000)
+    photograph(page, shots, "scan-running")
+    page.goto("about:blank")
+    page.goto(watching)
+    first = page.get_by_role("button", name="See the first histogram")
+    expect(first).to_be_enabled(timeout=6 * MINUTE)
+    first.click()
+
+    # The first histogram: SPC, while the other detectors are still at work.
+    expect(page.get_by_test_id("stPlotlyChart").first).to_be_visible(timeout=MINUTE)
+    settle(page)
+    before = metric(page, "Would flag")
+    assert before > 0
+    slider = page.get_by_role("slider").first
+    slider.focus()
+    for _ in range(45):
+        slider.press("ArrowRight")
+    settle(page)
+    fewer = metric(page, "Would flag")
+    assert fewer < before
+    assert fewer + metric(page, "Would keep") == 4000
+    page.get_by_role("button", name="Natural threshold").click()
+    settle(page)
+    assert metric(page, "Would flag") == before
+
+    # The verdict names the class the sticker was made for.
+    visit(page, "Scan")
+    expect(page.get_by_text(re.compile("took .* ")).first).to_be_visible(timeout=10 * MINUTE)
+    expect(page.get_by_test_id("stMain").get_by_text("speed 80").first).to_be_visible()
+    photograph(page, shots, "scan")
+    visit(page, "Scores")
+    photograph(page, shots, "scores")
+    visit(page, "Mask")
+    photograph(page, shots, "mask")
+    visit(page, "Inspect")
+    expect(page.get_by_text("suspects").first).to_be_visible()
+    photograph(page, shots, "inspect")
+    visit(page, "Data")
+    photograph(page, shots, "data")
+    page.get_by_test_id("stSidebarNav").get_by_role("link", name="Home").click()
+    photograph(page, shots, "home")
+
+    # Decide about a flagged image, by key.
+    visit(page, "Review")
+    main = page.get_by_test_id("stMain")
+    expect(main.get_by_text(re.compile(r"^Image 1 of \d+")).first).to_be_visible()
+    shown = main.get_by_text(re.compile(r"sample [0-9a-f]{16}")).first.inner_text()
+    sample = re.search(r"sample ([0-9a-f]{16})", shown)
+    assert sample
+    page.keyboard.press("x")
+    expect(main.get_by_text(re.compile(r"^1 of \d+ decided")).first).to_be_visible()
+    settle(page)
+    photograph(page, shots, "review")
+
+    # It is still there in another window, opened by its address.
+    address = re.sub(r"sample=[0-9a-f]+", f"sample={sample[1]}", page.url)
+    assert sample[1] in address
+    other = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
+    other.goto(address)
+    expect(other.get_by_text(re.compile(r"^1 of \d+ decided")).first).to_be_visible(timeout=MINUTE)
+    expect(other.get_by_text(f"sample {sample[1]}").first).to_be_visible()
+    expect(other.get_by_test_id("stMain").get_by_text("remove", exact=True).first).to_be_visible()
+    other.context.close()
+    page.reload()
+    expect(main.get_by_text(re.compile(r"^1 of \d+ decided")).first).to_be_visible(timeout=MINUTE)
+
+
+def test_a_deep_link_to_a_run_that_is_gone(app: str, page: Page) -> None:
+    page.goto(f"{app}/scores?run=20200101-000000-gone-0000")
+    expect(page.get_by_test_id("stSidebarNav")).to_be_visible(timeout=MINUTE)
+    settle(page)
+    expect(page.get_by_test_id("stException")).to_have_count(0)
+    expect(page.get_by_test_id("stAlert").first).to_be_visible()
+
+
+def test_markup_in_the_address_is_only_text(app: str, page: Page) -> None:
+    page.goto(f"{app}/inspect?run=%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E&sample=%3Cscript%3Ealert(1)%3C%2Fscript%3E")
+    dialogs: list[str] = []
+    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    expect(page.get_by_test_id("stSidebarNav")).to_be_visible(timeout=MINUTE)
+    settle(page)
+    assert not dialogs
+    expect(page.get_by_test_id("stException")).to_have_count(0)
