@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +13,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A fresh, empty home folder for data sets, runs and decisions."""
     folder = tmp_path / "home"
     monkeypatch.setenv("BACKDOOR_LENS_HOME", str(folder))
     monkeypatch.delenv("BACKDOOR_LENS_REVIEWS_URL", raising=False)
-    yield folder
+    return folder
 
 
 @pytest.fixture

@@ -76,11 +76,11 @@ def test_from_nothing_to_a_decision(app: str, page: Page, browser: Browser, shot
     slider = page.get_by_role("slider").first
     slider.focus()
     for _ in range(45):
-        slider.press("ArrowRight")
+        slider.press("ArrowLeft")
     settle(page)
-    fewer = metric(page, "Would flag")
-    assert fewer < before
-    assert fewer + metric(page, "Would keep") == 4000
+    more = metric(page, "Would flag")
+    assert more > before, "a lower threshold flags more"
+    assert more + metric(page, "Would keep") == 4000
     page.get_by_role("button", name="Natural threshold").click()
     settle(page)
     assert metric(page, "Would flag") == before

@@ -15,6 +15,7 @@ from mspc_core import runs, work
 from mspc_core.data.store import Dataset, list_datasets
 from mspc_core.runs import Run, ScanConfig
 from tests.ui.conftest import REPOSITORY, make_dataset, make_run, set_status
+from ui.state import distinct_labels, label_of
 
 OpenPage = Callable[..., AppTest]
 
@@ -321,3 +322,15 @@ def test_detector_facts_agree_with_the_detectors() -> None:
         found = detectors.detector_class(name)
         assert (DETECTORS[name].title, DETECTORS[name].citation) == (found.title, found.citation)
     assert set(NORMALISATIONS) == {"auto", "data", *KNOWN}
+
+
+def test_runs_with_equal_labels_can_be_told_apart(tiny_dataset: Dataset) -> None:
+    """Two scans of one data set in one minute: the browser would take the second for the first."""
+    config = ScanConfig(source="tiny", dataset="tiny")
+    found = {run.id: run for run in (runs.create_run(config), runs.create_run(config))}
+    for run in found.values():
+        set_status(run, "finished", created=1_700_000_000.0)
+    assert len({label_of(run) for run in found.values()}) == 1
+    labels = distinct_labels(found)
+    assert len(set(labels.values())) == 2
+    assert all(label.endswith(run_id[-4:]) for run_id, label in labels.items())

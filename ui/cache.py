@@ -1,0 +1,102 @@
+"""Cached loaders of a run's files, keyed by path and time of change, so that a running scan's new results are seen.
+
+Tables and arrays are shared between sessions, not copied: data frames are handed out as shallow copies (pandas copies
+on the first write) and arrays are read-only.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import streamlit as st
+
+from mspc_core.data.store import Dataset, open_dataset
+from mspc_core.errors import InputError
+from mspc_core.runs import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mspc_core.models.zoo import Normalised
+
+
+def stamp(path: Path) -> int:
+    """When a file changed last, in nanoseconds; 0 where there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def scores_of(run: Run) -> pd.DataFrame:
+    """The run's table of scores. Raises `InputError` while there is none or when it is damaged."""
+    return _scores(str(run.folder), stamp(run.folder / "scores.parquet")).copy(deep=False)
+
+
+def masks_of(run: Run) -> dict[str, np.ndarray]:
+    """Learned masks so far, read-only arrays; {} while there are none."""
+    return dict(_masks(str(run.folder), stamp(run.folder / "masks.npz")))
+
+
+def summary_of(run: Run) -> dict[str, Any]:
+    """summary.json, {} while there is none."""
+    return _summary(str(run.folder), stamp(run.folder / "summary.json"))
+
+
+def dataset_of(run: Run) -> Dataset:
+    """The scanned data set. Raises `InputError` while it is being imported or when it was deleted."""
+    name = run.config().dataset
+    if not name:
+        raise InputError("The data of this run is still being imported.")
+    return stored_dataset(name)
+
+
+def stored_dataset(name: str) -> Dataset:
+    """A stored data set by name. Raises `InputError` when it is gone or damaged."""
+    from mspc_core import home
+
+    return _dataset(name, stamp(home.datasets_folder() / home.check_name(name) / "dataset.json"))
+
+
+def model_of(run: Run) -> Normalised:
+    """The run's model on the CPU, in evaluation mode. Loads torch. Raises `InputError` when there is none."""
+    return _model(str(run.folder), stamp(run.folder / "model.safetensors"))
+
+
+def decisions_of(run: Run) -> dict[str, str]:
+    """sample_id → keep, remove or unsure, as decided so far. Read from the database each time."""
+    from mspc_core.reviews import ReviewStore
+
+    return ReviewStore().current(run.id)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _scores(folder: str, changed: int) -> pd.DataFrame:
+    return Run(Path(folder)).scores()
+
+
+@st.cache_resource(max_entries=6, show_spinner=False)
+def _masks(folder: str, changed: int) -> dict[str, np.ndarray]:
+    found = Run(Path(folder)).masks()
+    for mask in found.values():
+        mask.setflags(write=False)
+    return found
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _summary(folder: str, changed: int) -> dict[str, Any]:
+    return Run(Path(folder)).summary()
+
+
+@st.cache_resource(max_entries=6, show_spinner=False)
+def _dataset(name: str, changed: int) -> Dataset:
+    return open_dataset(name)
+
+
+@st.cache_resource(max_entries=2, show_spinner="Loading the model …")
+def _model(folder: str, changed: int) -> Normalised:
+    from mspc_core.models.checkpoint import load_saved_model
+
+    return load_saved_model(Path(folder))[0]

@@ -1,0 +1,196 @@
+"""What the evidence pages share: the verdict on top, watching a running scan, names, cached counts, picture tiles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from mspc_core.errors import InputError
+from mspc_core.runs import Run
+from ui import cache, figures_data, filters
+from ui.errors import friendly
+from ui.gallery import Tile
+from ui.text import percent, plain, short
+from ui.theme import BACKDOOR, CLEAN, FLAGGED, LEVELS
+
+DECISION_TONES = {"keep": "#00795A", "remove": "#C24E00", "unsure": "#6B5BA5"}
+DECISION_ICONS = {"keep": ":material/check:", "remove": ":material/delete:", "unsure": ":material/help:"}
+
+
+def verdict_line(run: Run) -> None:
+    """The verdict in one sentence, and a quiet note while the scan goes on or when it ended early."""
+    verdict, status = cache.summary_of(run).get("verdict") or {}, run.status()
+    words, icon, colour = LEVELS.get(verdict.get("level", "unknown"), LEVELS["unknown"])
+    level = verdict.get("level", "unknown")
+    if level == "poisoned" and verdict.get("target_classes"):
+        named = [f"“{plain(row['name'], 40)}”" for row in verdict["target_classes"][:3]]
+        more = ", …" if len(verdict["target_classes"]) > 3 else ""
+        what = f"**{verdict['flagged']:,} of {verdict['scanned']:,}** images; target {', '.join(named)}{more}."
+    elif level == "unknown":
+        what = "The transplant test, which decides, has not finished; the scores below are what is there so far."
+    else:
+        what = f"No class among the {verdict.get('scanned', 0):,} images behaves like the target of a backdoor."
+    st.markdown(f":{colour}-background[{icon} **{words}**] {what}")
+    if not status.active and status.state != "finished":
+        state_icon = LEVELS.get(status.state, LEVELS["unknown"])[1]
+        note = f"This scan ended early ({plain(status.state, 20)}): what is missing below was not computed."
+        st.caption(f"{state_icon} {note} Resume it on the Scan page.")
+
+
+def watch(run: Run) -> None:
+    """While the scan is at work: one line of progress, and a rerun of the page when new results are there."""
+    if run.status().active:
+        st.fragment(_watch, run_every=2.0)(run, cache.stamp(run.folder / "summary.json"))
+
+
+def _watch(run: Run, seen: int) -> None:
+    with friendly():
+        status = run.status()
+        if not status.active or cache.stamp(run.folder / "summary.json") != seen:
+            st.rerun(scope="app")
+        line = f"{percent(status.progress, 0)} · {status.message or status.stage}"
+        st.caption(f":material/progress_activity: Still scanning: {plain(line, 120)}. The page fills in by itself.")
+
+
+def class_names(run: Run) -> list[str]:
+    """Names of the classes, by number; also when the data set was deleted."""
+    listed = cache.summary_of(run).get("dataset", {}).get("classes")
+    return [str(name) for name in (listed or cache.dataset_of(run).info.classes)]
+
+
+def name_of(classes: list[str], number: int) -> str:
+    """A class's name as it stands (not for Markdown); its number where it has none."""
+    return classes[number] if 0 <= number < len(classes) and classes[number].strip() else f"class {number}"
+
+
+def class_labels(run: Run) -> list[str]:
+    """Every class's name on one short line, for lists and tables that show text as it is (cached)."""
+    return _labels(str(run.folder), cache.stamp(run.folder / "summary.json"))
+
+
+def natural_threshold(run: Run, detector: str) -> float:
+    """The threshold that the scan used."""
+    record = cache.summary_of(run).get("detectors", {}).get(detector, {})
+    fallback = 0.0 if detector == "mspc" else 0.5
+    return float(record.get("threshold", {}).get("value", fallback))
+
+
+def pictures_of(run: Run, rows: np.ndarray) -> np.ndarray | None:
+    """Pixels of some rows of the data set, uint8 [N, H, W, 3]; None when the data set was deleted."""
+    try:
+        dataset = cache.dataset_of(run)
+        order = np.argsort(rows)  # a memory map is read fastest in order
+        found = np.empty((len(rows), *dataset.pixels.shape[1:]), dtype=np.uint8)
+        found[order] = dataset.pixels[rows[order]]
+        return found
+    except (InputError, IndexError, OSError):
+        return None
+
+
+def bins_of(run: Run, detector: str) -> figures_data.Bins:
+    """The histogram of a detector's scores (cached)."""
+    return _bins(str(run.folder), cache.stamp(run.folder / "scores.parquet"), detector)
+
+
+def curves_of(run: Run) -> dict[str, figures_data.Roc]:
+    """ROC curves of all finished detectors (cached); {} while the truth is unknown."""
+    stamps = cache.stamp(run.folder / "scores.parquet"), cache.stamp(run.folder / "summary.json")
+    return _curves(str(run.folder), *stamps)
+
+
+def class_rows_of(run: Run) -> list[filters.ClassRow]:
+    """The table of classes (cached)."""
+    stamps = cache.stamp(run.folder / "scores.parquet"), cache.stamp(run.folder / "summary.json")
+    return _class_rows(str(run.folder), *stamps, len(class_names(run)))
+
+
+def queue_of(run: Run, wanted: filters.SampleFilter, by: str, descending: bool = True) -> np.ndarray:
+    """Positions that pass a filter (its part on decisions left aside), sorted (cached)."""
+    return _queue(str(run.folder), cache.stamp(run.folder / "scores.parquet"), wanted, by, descending)
+
+
+def sample_tiles(
+    scores: pd.DataFrame,
+    chosen: np.ndarray,
+    classes: list[str],
+    detector: str,
+    *,
+    truth: np.ndarray | None = None,
+    decided: np.ndarray | None = None,
+    mark_flags: bool = True,
+) -> list[Tile]:
+    """Samples in a gallery: predicted class and score below; framed by decision, else by truth, else where flagged.
+
+    chosen: positions in the table; truth, decided: of all samples [N], or None to leave them out.
+    """
+    rows = scores.iloc[chosen]
+    flagged = filters.flags_of(rows, detector) & mark_flags
+    values = (
+        rows[f"{detector}_score"].to_numpy(dtype=float) if f"{detector}_score" in rows else np.full(len(rows), np.nan)
+    )
+    tiles = []
+    columns = (rows[name].tolist() for name in ("sample_id", "path", "label", "predicted"))
+    for place, (identity, path, label, predicted) in enumerate(zip(*columns, strict=True)):
+        badge, tone = "", FLAGGED if flagged[place] else ""
+        if truth is not None:
+            badge, tone = ("backdoor", BACKDOOR) if truth[chosen[place]] else ("clean", CLEAN)
+        if decided is not None and decided[chosen[place]] in DECISION_TONES:
+            badge = str(decided[chosen[place]])
+            tone = DECISION_TONES[badge]
+        shown = f"{values[place]:.2f}" if np.isfinite(values[place]) else "no score"
+        hint = f"{short(path, 160)} · label {short(name_of(classes, label))} · {filters.title_of(detector)} {shown}"
+        tiles.append(Tile(str(identity), name_of(classes, predicted), shown, badge, tone, hint=hint))
+    return tiles
+
+
+def table_under(table: pd.DataFrame, label: str = "Table", key: str | None = None, **config: Any) -> None:
+    """The same numbers as the figure above, for readers who cannot see it or want the values."""
+    with st.popover(label, icon=":material/table:", key=key):
+        st.dataframe(table, hide_index=True, width="stretch", height=min(420, 38 + 35 * max(1, len(table))), **config)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _labels(folder: str, changed: int) -> list[str]:
+    classes = class_names(Run(Path(folder)))
+    return [short(name_of(classes, number), 80) for number in range(len(classes))]
+
+
+@st.cache_data(max_entries=24, show_spinner=False)
+def _bins(folder: str, changed: int, detector: str) -> figures_data.Bins:
+    scores = cache.scores_of(Run(Path(folder)))
+    values = scores[f"{detector}_score"].to_numpy(dtype=float)
+    return figures_data.histogram(values, filters.known_truth(scores), figures_data.NATURAL_RANGE.get(detector))
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _curves(folder: str, scores_changed: int, summary_changed: int) -> dict[str, figures_data.Roc]:
+    run = Run(Path(folder))
+    scores = cache.scores_of(run)
+    truth = filters.known_truth(scores)
+    if truth is None:
+        return {}
+    found = {}
+    for name in filters.detector_names(scores.columns):
+        values = scores[f"{name}_score"].to_numpy(dtype=float)
+        curve = figures_data.roc(values, truth, natural_threshold(run, name))
+        if curve is not None:
+            found[name] = curve
+    return found
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _class_rows(folder: str, scores_changed: int, summary_changed: int, classes: int) -> list[filters.ClassRow]:
+    run = Run(Path(folder))
+    return filters.class_rows(cache.scores_of(run), classes, cache.summary_of(run))
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _queue(folder: str, changed: int, wanted: filters.SampleFilter, by: str, descending: bool) -> np.ndarray:
+    scores = cache.scores_of(Run(Path(folder)))
+    found = filters.ordered(scores, filters.positions(scores, wanted), by, descending)
+    found.setflags(write=False)
+    return found

@@ -1,0 +1,234 @@
+"""Which samples, in which order: one filter that galleries, counts and downloads share. Pure functions on tables."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+KNOWN_DETECTORS = ("spc", "mspc", "transplant")
+TITLES = {"spc": "SPC", "mspc": "MSPC", "transplant": "Transplant"}
+UNDECIDED = "open"
+_RISKY = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+@dataclass(frozen=True)
+class SampleFilter:
+    """Empty fields let everything pass. classes: predicted classes. flagged: by at least one detector. flagged_by: by
+    all of these.
+    decisions: any of keep, remove, unsure, open. disagreement: some detectors flag it and others do not.
+    score: (detector, low, high). text: part of the path or of the sample id, in any case."""
+
+    suspects: bool = False
+    flagged: bool = False
+    classes: tuple[int, ...] = ()
+    flagged_by: tuple[str, ...] = ()
+    decisions: tuple[str, ...] = ()
+    disagreement: bool = False
+    score: tuple[str, float, float] | None = None
+    text: str = ""
+
+
+def detector_names(columns: Any) -> list[str]:
+    """Detectors whose score is in a table, the known ones first in their order."""
+    found = [str(name).removesuffix("_score") for name in columns if str(name).endswith("_score")]
+    return [name for name in KNOWN_DETECTORS if name in found] + sorted(set(found) - set(KNOWN_DETECTORS))
+
+
+def title_of(detector: str) -> str:
+    """A detector's name as people write it."""
+    return TITLES.get(detector, detector)
+
+
+def known_truth(scores: pd.DataFrame) -> np.ndarray | None:
+    """`is_backdoor` as bool [N], or None unless it is known of every sample."""
+    if "is_backdoor" not in scores or scores["is_backdoor"].isna().any() or not len(scores):
+        return None
+    return scores["is_backdoor"].to_numpy(dtype=bool)
+
+
+def flags_of(scores: pd.DataFrame, detector: str) -> np.ndarray:
+    """A detector's flags, bool [N]; nothing is flagged while it has not finished."""
+    column = f"{detector}_flagged"
+    if column not in scores:
+        return np.zeros(len(scores), dtype=bool)
+    return scores[column].fillna(False).to_numpy(dtype=bool)
+
+
+def suspects_of(scores: pd.DataFrame) -> np.ndarray:
+    """The verdict's suspects, bool [N]; none while there is no verdict."""
+    if "suspect" not in scores:
+        return np.zeros(len(scores), dtype=bool)
+    return scores["suspect"].fillna(False).to_numpy(dtype=bool)
+
+
+def flagged_by_any(scores: pd.DataFrame) -> np.ndarray:
+    """Flagged by at least one detector, bool [N]."""
+    found = np.zeros(len(scores), dtype=bool)
+    for name in detector_names(scores.columns):
+        found |= flags_of(scores, name)
+    return found
+
+
+def decision_column(scores: pd.DataFrame, decisions: dict[str, str]) -> np.ndarray:
+    """Each sample's decision, or `open`: object [N]."""
+    found = np.full(len(scores), UNDECIDED, dtype=object)
+    if decisions:
+        ids = scores["sample_id"].to_numpy(dtype=object)
+        here = np.flatnonzero(scores["sample_id"].isin(list(decisions)).to_numpy())
+        found[here] = [decisions[identity] for identity in ids[here]]
+    return found
+
+
+def positions(scores: pd.DataFrame, wanted: SampleFilter, decisions: dict[str, str] | None = None) -> np.ndarray:
+    """Positions in the table that pass every part of the filter, ascending, int64."""
+    kept = np.ones(len(scores), dtype=bool)
+    if wanted.suspects:
+        kept &= suspects_of(scores)
+    if wanted.flagged:
+        kept &= flagged_by_any(scores)
+    if wanted.classes:
+        kept &= np.isin(scores["predicted"].to_numpy(), wanted.classes)
+    for name in wanted.flagged_by:
+        kept &= flags_of(scores, name)
+    if wanted.disagreement:
+        flags = [flags_of(scores, name) for name in detector_names(scores.columns)]
+        kept &= np.logical_or.reduce(flags) & ~np.logical_and.reduce(flags) if flags else False
+    if wanted.score is not None:
+        name, low, high = wanted.score
+        values = scores[f"{name}_score"].to_numpy(dtype=float)
+        kept &= (values >= low) & (values <= high)
+    if wanted.decisions:
+        kept &= np.isin(decision_column(scores, decisions or {}).astype(str), wanted.decisions)
+    if wanted.text.strip():
+        text = wanted.text.strip().lower()
+        found = scores["path"].astype(str).str.lower().str.contains(text, regex=False)
+        found |= scores["sample_id"].astype(str).str.lower().str.contains(text, regex=False)
+        kept &= found.to_numpy(dtype=bool)
+    return np.flatnonzero(kept)
+
+
+def ordered(scores: pd.DataFrame, chosen: np.ndarray, by: str, descending: bool = True) -> np.ndarray:
+    """`chosen` positions sorted by a column; ties keep the table's order, missing values come last either way."""
+    if by not in scores or not len(chosen):
+        return chosen
+    values = scores[by].iloc[chosen].reset_index(drop=True)
+    order = values.sort_values(ascending=not descending, kind="stable", na_position="last").index.to_numpy()
+    found: np.ndarray = chosen[order]
+    return found
+
+
+def default_sort(scores: pd.DataFrame) -> str:
+    """The column that puts the most telling samples first: of the last known detector that flags any, or else of the
+    last that has finished."""
+    names = [name for name in KNOWN_DETECTORS if f"{name}_score" in scores]
+    loud = [name for name in names if flags_of(scores, name).any()]
+    return f"{(loud or names)[-1]}_score" if names else "confidence"
+
+
+def next_open(queue: np.ndarray, decided: np.ndarray, current: int | None) -> int | None:
+    """The next undecided position after `current`, going round once; None when nothing is open.
+
+    queue: positions in their order; decided: bool [N] over the whole table.
+    """
+    here = np.flatnonzero(queue == (-1 if current is None else current))
+    turned = np.roll(queue, -(int(here[0]) + 1)) if len(here) else queue
+    still = turned[~decided[turned]]
+    still = still[still != current]
+    return int(still[0]) if len(still) else None
+
+
+def neighbour(queue: np.ndarray, current: int | None, step: int) -> int | None:
+    """The position `step` places on in a queue; its ends hold. From outside the queue: the first."""
+    if not len(queue):
+        return None
+    here = np.flatnonzero(queue == (-1 if current is None else current))
+    return int(queue[min(max(int(here[0]) + step, 0), len(queue) - 1)]) if len(here) else int(queue[0])
+
+
+def safe_cell(value: Any) -> Any:
+    """Text that a spreadsheet would run as a formula gets an apostrophe in front; other values pass."""
+    if isinstance(value, str) and value.startswith(_RISKY):
+        return "'" + value
+    return value
+
+
+def safe_csv(table: pd.DataFrame) -> bytes:
+    """A table as CSV (UTF-8, with a mark that spreadsheets understand) in which no text cell starts a formula."""
+    guarded = table.copy(deep=False)
+    for name in guarded.columns:
+        if guarded[name].dtype == object or str(guarded[name].dtype).startswith(("str", "category")):
+            guarded[name] = guarded[name].astype(object).map(safe_cell)
+    guarded.columns = [safe_cell(str(name)) for name in guarded.columns]
+    buffer = io.StringIO()
+    guarded.to_csv(buffer, index=False)
+    return ("\ufeff" + buffer.getvalue()).encode("utf-8", "replace")
+
+
+def review_table(scores: pd.DataFrame, decisions: dict[str, str], classes: list[str]) -> pd.DataFrame:
+    """What a reviewer takes home: sample, path, classes by name, every score and flag, the decision."""
+    columns = ["sample_id", "path", "label", "predicted", "confidence"]
+    for name in detector_names(scores.columns):
+        columns += [f"{name}_score", f"{name}_flagged"]
+    columns += [name for name in ("suspect", "is_backdoor") if name in scores]
+    table = scores[[name for name in columns if name in scores]].copy()
+    names = {number: name for number, name in enumerate(classes)}
+    table.insert(3, "label_name", table["label"].map(names))
+    table.insert(5, "predicted_name", table["predicted"].map(names))
+    decided = decision_column(scores, decisions)
+    table["decision"] = np.where(decided == UNDECIDED, "", decided)
+    return table
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One predicted class: how many samples, how many each detector flags, and the transplant test's view of it."""
+
+    number: int
+    samples: int
+    labelled: int
+    flagged: dict[str, int]
+    rate: float | None = None
+    index: float | None = None
+    target: bool = False
+    backdoors: int | None = None
+
+
+def class_rows(scores: pd.DataFrame, classes: int, summary: dict[str, Any]) -> list[ClassRow]:
+    """One row a class, suspected targets first, then by transplant rate. summary: the run's summary.json."""
+    predicted, labels, truth = scores["predicted"].to_numpy(), scores["label"].to_numpy(), known_truth(scores)
+    samples, labelled = np.bincount(predicted, minlength=classes), np.bincount(labels, minlength=classes)
+    names = detector_names(scores.columns)
+    flagged = {name: np.bincount(predicted[flags_of(scores, name)], minlength=classes) for name in names}
+    bad = np.bincount(predicted[truth], minlength=classes) if truth is not None else None
+    rows = [
+        ClassRow(
+            number,
+            int(samples[number]),
+            int(labelled[number]),
+            {name: int(flagged[name][number]) for name in names},
+            backdoors=None if bad is None else int(bad[number]),
+        )
+        for number in range(classes)
+    ]
+    return sorted(_with_rates(rows, summary), key=lambda row: (not row.target, -(row.rate or 0.0), -row.samples))
+
+
+def _with_rates(rows: list[ClassRow], summary: dict[str, Any]) -> list[ClassRow]:
+    from mspc_core.verdict import anomaly_indices
+
+    table = summary.get("detectors", {}).get("transplant", {}).get("tables", {}).get("classes")
+    if not table:
+        return rows
+    targets = {int(row["class"]) for row in summary.get("verdict", {}).get("target_classes", [])}
+    indices = dict(zip((int(row["class"]) for row in table), anomaly_indices(table), strict=True))
+    rates = {int(row["class"]): float(row["transplant_rate"]) for row in table}
+    return [
+        replace(row, rate=rates.get(row.number), index=indices.get(row.number), target=row.number in targets)
+        for row in rows
+    ]

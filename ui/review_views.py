@@ -1,0 +1,167 @@
+"""Parts of the Review page: the queue and its filters, the image in focus with its evidence, the wall of thumbnails."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from mspc_core.runs import Run
+from ui import cache, compute, evidence, filters, images
+from ui.filters import SampleFilter
+from ui.inspect_views import score_table, truth_words
+from ui.text import percent, plain, short
+
+DECISION_WORDS = {"open": "undecided", "keep": "keep", "remove": "remove", "unsure": "unsure"}
+LARGE = 384
+
+
+def parse_score(text: str | None, scores: pd.DataFrame) -> tuple[str, float, float] | None:
+    """`spc:0.5:1` from the URL as (detector, low, high); None for anything else."""
+    name, _, rest = (text or "").partition(":")
+    low, _, high = rest.partition(":")
+    try:
+        found = (name, float(low), float(high))
+    except ValueError:
+        return None
+    return found if f"{name}_score" in scores and np.isfinite(found[1:]).all() else None
+
+
+def choose_filter(run: Run, scores: pd.DataFrame) -> tuple[SampleFilter, str, bool]:
+    """The filter bar. Returns the filter, the column to sort by, and whether from high to low."""
+    names = filters.detector_names(scores.columns)
+    wanted = SampleFilter(score=parse_score(st.query_params.get("score"), scores))
+    has_suspects = bool(filters.suspects_of(scores).any())
+    kinds = (["Suspects"] if has_suspects else []) + ["Flagged by any", "All"]
+    default = "All" if wanted.score else kinds[0]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        kind = st.segmented_control("Queue", kinds, default=default, required=True, key=f"queue-{run.id}")
+        options = [*[f"{name}_score" for name in names], "confidence", "predicted", "label", "path"]
+        by = st.selectbox(
+            "Sort by",
+            options,
+            index=options.index(filters.default_sort(scores)),
+            format_func=lambda name: filters.title_of(name.removesuffix("_score")) if name.endswith("_score") else name,
+            key=f"sort-{run.id}",
+            width=160,
+        )
+        order = st.selectbox("Order", ["high to low", "low to high"], key=f"order-{run.id}", width=140)
+        wanted = _more_filters(run, names, wanted)
+        st.text_input(
+            "Reviewer",
+            key="reviewer",
+            max_chars=80,
+            placeholder="your name",
+            width=150,
+            persist_state="session",
+            help="Stored with each decision. Undo takes back your own actions only.",
+        )
+        _score_chip(wanted)
+    wanted = replace(wanted, suspects=kind == "Suspects", flagged=kind == "Flagged by any")
+    return wanted, by, order == "high to low"
+
+
+def _more_filters(run: Run, names: list[str], wanted: SampleFilter) -> SampleFilter:
+    labels = evidence.class_labels(run)
+    present = [row.number for row in evidence.class_rows_of(run) if row.samples]
+    with st.popover("Filter", icon=":material/filter_alt:"):
+        chosen = st.multiselect(
+            "Predicted class",
+            present,
+            format_func=lambda number: labels[number],
+            key=f"filter-class-{run.id}",
+        )
+        flagged = st.multiselect("Flagged by", names, format_func=filters.title_of, key=f"filter-flag-{run.id}")
+        decisions = st.multiselect(
+            "Decision",
+            list(DECISION_WORDS),
+            format_func=lambda name: DECISION_WORDS[name],
+            key=f"filter-decision-{run.id}",
+        )
+        disagree = st.toggle(
+            "Detectors disagree",
+            key=f"filter-disagree-{run.id}",
+            help="At least one flags the image, another does not.",
+        )
+        text = st.text_input("Path or sample id contains", key=f"filter-text-{run.id}")
+    return replace(
+        wanted,
+        classes=tuple(chosen),
+        flagged_by=tuple(flagged),
+        decisions=tuple(decisions),
+        disagreement=bool(disagree),
+        text=text,
+    )
+
+
+def _score_chip(wanted: SampleFilter) -> None:
+    if wanted.score is None:
+        return
+    name, low, high = wanted.score
+
+    def clear() -> None:
+        st.query_params.pop("score", None)
+
+    label = f"{plain(filters.title_of(name), 30)} {low:.2f} to {high:.2f}"
+    st.button(label, icon=":material/close:", on_click=clear, help="Show all scores again.", key="clear-score")
+
+
+def queue_for(run: Run, wanted: SampleFilter, by: str, descending: bool, decided: np.ndarray) -> np.ndarray:
+    """Positions that pass the whole filter, in order. decided: each sample's decision, object [N]."""
+    queue = evidence.queue_of(run, replace(wanted, decisions=()), by, descending)
+    return queue[np.isin(decided[queue].astype(str), wanted.decisions)] if wanted.decisions else queue
+
+
+def progress(decided: np.ndarray, queue: np.ndarray) -> None:
+    """How far the review of this queue is."""
+    words, counts = np.unique(decided[queue].astype(str), return_counts=True)
+    found = dict(zip(words.tolist(), counts.tolist(), strict=True))
+    done = len(queue) - found.get(filters.UNDECIDED, 0)
+    parts = [f"{found[name]:,} {name}" for name in ("remove", "keep", "unsure") if found.get(name)]
+    text = f"**{done:,} of {len(queue):,} decided**" + (f" · {', '.join(parts)}" if parts else "")
+    st.progress(done / len(queue) if len(queue) else 0.0, text=text)
+
+
+def focus_image(run: Run, scores: pd.DataFrame, position: int, overlay: bool) -> None:
+    """The image in focus, large; with the region that its class's mask keeps outlined when `overlay` is on."""
+    row = scores.iloc[position]
+    pixels = evidence.pictures_of(run, np.array([int(row["row"])]))
+    if pixels is None:
+        st.info("The image cannot be shown: the data set of this run was deleted.", icon=":material/broken_image:")
+        return
+    region = region_for(run, int(row["predicted"]))
+    if overlay and region is not None and region.shape == pixels.shape[1:3]:
+        picture = images.outline(pixels[0], region, LARGE)
+    else:
+        picture = images.enlarge(pixels[0], LARGE)
+    st.image(picture, width="stretch", alt=f"The image in focus, {short(row['path'], 80)}")
+
+
+def region_for(run: Run, predicted: int) -> np.ndarray | None:
+    """The region that the transplant test cuts for a class, else what the shared mask keeps; None without masks."""
+    masks = cache.masks_of(run)
+    if "transplant" in masks and predicted < len(masks["transplant"]):
+        cut = float(compute.settings_of(run, "transplant").get("cut", 0.2))
+        region = images.region_of(masks["transplant"][predicted], cut)
+        return region if region.any() else None
+    shared = compute.final_mask(run)
+    return images.region_of(shared, 0.5) if shared is not None and float(np.ptp(shared)) > 0 else None
+
+
+def focus_facts(run: Run, scores: pd.DataFrame, position: int, reveal: bool) -> None:
+    """The evidence beside the image."""
+    row, classes = scores.iloc[position], evidence.class_names(run)
+    label, predicted = (plain(evidence.name_of(classes, int(row[name])), 50) for name in ("label", "predicted"))
+    lines = [f"Label **{label}** · model says **{predicted}** ({percent(float(row['confidence']), 0)} sure)"]
+    rate = float(row["transplant_score"]) if "transplant_score" in row else float("nan")
+    if np.isfinite(rate):
+        partners = int(compute.settings_of(run, "transplant").get("partners", 16))
+        lines.append(
+            f"Its region would turn **{round(rate * partners)} of {partners}** other images into *{predicted}*."
+        )
+    if reveal:
+        lines.append(truth_words(row, classes) or "Truth: unknown")
+    st.markdown("  \n".join(lines))
+    st.dataframe(score_table(run, scores, position), hide_index=True, width="stretch")

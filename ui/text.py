@@ -1,0 +1,134 @@
+"""Words and numbers as people read them. Free of streamlit.
+
+Names of classes, paths and URL values come from strangers. `plain` makes them harmless inside Markdown (streamlit's
+labels and `st.markdown`), `short` is for places that show text as it is (tables, `st.text`, select boxes), and
+`plotly_text` is for figures, which read a little HTML.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from datetime import datetime
+
+_JOINER = "\u2060"  # invisible and without width: breaks patterns that become emoji, icons or links
+_MARKUP = re.compile(r"([\\`*_{}\[\]()#+\-!|<>~$&^=])")
+_SHORTCODE = re.compile(r":(?=[\w+/-]+:)")
+_LINK = re.compile(r"(?i)(://|\bwww\.|@)")
+_LIST = re.compile(r"^(\s*\d+)([.)])")
+
+
+def short(text: object, limit: int = 60) -> str:
+    """`text` on one line, at most `limit` characters, without control and direction-changing characters."""
+    kept = "".join(
+        " " if character.isspace() else character
+        for character in str(text)[: 4 * limit + 200]
+        if character.isspace() or unicodedata.category(character) not in ("Cc", "Cf", "Cs") or character == "\u200d"
+    )
+    line = " ".join(kept.split()) or "(empty)"
+    return line if len(line) <= limit else line[: max(1, limit - 1)].rstrip() + "…"
+
+
+def plain(text: object, limit: int = 60) -> str:
+    """`short` text that Markdown shows exactly as it is: no markup, links, icons, emoji codes or formulas."""
+    line = _LINK.sub(lambda found: found[0][:-1] + _JOINER + found[0][-1] + _JOINER, short(text, limit))
+    line = _SHORTCODE.sub(":" + _JOINER, line)
+    line = _MARKUP.sub(r"\\\1", line)
+    return _LIST.sub(r"\1\\\2", line)
+
+
+def plotly_text(text: object, limit: int = 40) -> str:
+    """`short` text for titles, ticks and hover labels of plotly figures, which would read tags."""
+    return html.escape(short(text, limit), quote=False)
+
+
+def count(number: float) -> str:
+    """12345 → "12,345"."""
+    return f"{int(number):,}"
+
+
+def plural(number: int, one: str, many: str = "") -> str:
+    """(1, "image") → "1 image"; (2345, "image") → "2,345 images"."""
+    return f"{count(number)} {one if number == 1 else many or one + 's'}"
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """0.1234 → "12.3 %"; None → "–". Nearly all is never rounded up to all, nor something down to nothing."""
+    if share is None or share != share:
+        return "–"
+    shown = f"{100 * share:.{digits}f}"
+    if 0 < share < 1 and float(shown) in (0.0, 100.0):
+        edge = 10.0**-digits
+        return f"< {edge:.{digits}f} %" if share < 0.5 else f"> {100 - edge:.{digits}f} %"
+    return f"{shown} %"
+
+
+def duration(seconds: float | None) -> str:
+    """75 → "1 min 15 s"; None → "unknown"."""
+    if seconds is None:
+        return "unknown"
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 10:
+        return f"{minutes} min {rest} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min"
+
+
+def when(timestamp: float, now: datetime | None = None) -> str:
+    """A time stamp in local time: "today 14:03", "21 Nov 09:10", "3 Jan 2025"."""
+    moment = datetime.fromtimestamp(timestamp)
+    today = now or datetime.now()
+    if moment.date() == today.date():
+        return f"today {moment:%H:%M}"
+    if moment.year == today.year:
+        return f"{moment.day} {moment:%b %H:%M}"
+    return f"{moment.day} {moment:%b %Y}"
+
+
+HELP: dict[str, str] = {
+    "backdoor": "A hidden rule that an attacker trains into a model: any image that carries the trigger is given the "
+    "target class. The poisoned images in the training set teach that rule.",
+    "trigger": "What the attacker adds to an image, such as a sticker, so that the model gives the target class.",
+    "target class": "The class the attacker wants the model to answer whenever the trigger is there.",
+    "poison rate": "The share of the training images that carry the trigger.",
+    "SPC": "Scaled prediction consistency: multiply all pixels by 2, 3, … 12 and count how often the prediction stays. "
+    "Triggers often survive this, ordinary objects often do not. 1 means that it never changed. "
+    "(Guo et al., SCALE-UP, ICLR 2023)",
+    "MSPC": "Mask-aware SPC: the same test on the part of the image under a learned mask, after subtracting a small "
+    "shift. From −1 (no scale agrees) to 1 (all agree); above 0 most agree and the image is flagged. "
+    "(Pal et al., ICLR 2024)",
+    "transplant": "Cut the region under the mask out of this image, paste it on other images, and see how many then "
+    "get this image's class. A trigger takes its class with it; a part of an object rarely does.",
+    "transplant rate": "The share of other images that change to this class when the region is pasted on them.",
+    "mask": "A map over the image, from 0 (hidden) to 1 (kept), learned so that suspicious images keep their "
+    "prediction. Where it stays bright is where the trigger may be.",
+    "τ": "The shift: subtracted from each pixel before scaling, so that pale backgrounds stop counting as evidence.",
+    "scale": "The number all pixels are multiplied by before the model looks again. Values above white are cut off.",
+    "natural threshold": "A limit that follows from what the score means (a majority of scales, a majority of pasted "
+    "images), so nobody had to choose it and no clean data was needed.",
+    "flagged": "The detector's score for this image is above its threshold. A flag is a reason to look, not a proof.",
+    "suspect": "Flagged by the transplant test and in a class that stands out from all others.",
+    "anomaly index": "How far a class's transplant rate stands out from the other classes, in units of their usual "
+    "spread. Above 2 it is unusual. (Wang et al., Neural Cleanse, 2019)",
+    "ASR": "Attack success rate: the share of clean test images that get the target class once the trigger is added.",
+    "AUROC": "How well a score ranks backdoored images above clean ones: 1 is perfect, 0.5 is chance. "
+    "It needs the truth, so only lab data sets have it.",
+    "average precision": "The mean precision over all thresholds; unlike AUROC it suffers when flags are mostly wrong.",
+    "TPR": "True-positive rate: the share of backdoored images that are flagged.",
+    "FPR": "False-positive rate: the share of clean images that are flagged by mistake.",
+    "TPR at 1 % FPR": "How many backdoored images are found if at most one clean image in a hundred may be flagged.",
+    "truth": "Lab data sets record which images were poisoned. Detectors never see it; it is used to check them.",
+    "test accuracy": "The share of held-out images that the model gives their label.",
+    "label": "The class the data set gives to the image. On poisoned images it may be wrong.",
+    "predicted": "The class the model gives to the image.",
+    "confidence": "The probability that the model gives to its prediction.",
+    "forward-equivalents": "The cost of a detector: how many times an image went through the model, forwards or "
+    "backwards. It does not depend on the machine.",
+    "clipped": "The share of pixel values that scaling pushed past white; they were cut off at 1.",
+}
