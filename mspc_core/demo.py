@@ -47,6 +47,6 @@ def _clean(name: str, seed: int, progress: Progress | None, should_stop: ShouldS
         for number, (image, label) in enumerate(zip(signs.images, signs.labels, strict=True)):
             stop_if(should_stop)
             split = "train" if number < TRAIN else "test"
-            path = f"{split}/{CLASSES[label].replace(' ', '-')}/{number:05d}.png"
+            path = f"{split}/{number:05d}.png"
             writer.add(image, identity=sample_id(path, image.tobytes()), path=path, label=int(label), split=split)
         return writer.commit(source_key=key)

@@ -37,7 +37,6 @@ def execute(folder: Path, reporter: Reporter) -> None:
     reporter.plan({name: _RELATIVE_COST.get(name, 30.0) for name in ("data", "model", *config.detectors, "summary")})
     choose_threads()
     device = resolve_device(config.device)
-    torch.manual_seed(config.seed)
 
     dataset = _data_stage(run, config, reporter)
     config = run.config()
@@ -157,6 +156,7 @@ def _model_stage(
     else:
         mean, std = normalise.pixel_statistics(images)
         spec = replace(spec, mean=mean, std=std)
+        torch.manual_seed(config.seed)  # right before the weights are drawn, whatever drew numbers earlier
         model = build_model(spec).to(device)
         chosen = train.resolve(
             train.TrainConfig(epochs=config.epochs or None, augment=config.augment, seed=config.seed),

@@ -98,11 +98,13 @@ def poison_dataset(
                 images[covers[rows]] = attack.apply_cover(images[covers[rows]], generator)
             for image, row in zip(images, manifest.iloc[rows].to_dict("records"), strict=True):
                 hit = poisoned[len(identities)]
+                # A neutral path: one like "stop/17.png" under another label would give the truth away.
+                path = f"{row['split']}/{len(identities):06d}"
                 identities.append(
                     writer.add(
                         image,
-                        identity=sample_id(row["path"], image.tobytes()),
-                        path=row["path"],
+                        identity=sample_id(path, image.tobytes()),
+                        path=path,
                         label=target if hit else row["label"],
                         split=row["split"],
                         width=row["width"],
@@ -113,6 +115,7 @@ def poison_dataset(
             if progress:
                 progress(len(identities), len(labels), f"applying {attack.title}")
         truth = pd.DataFrame({"sample_id": identities, "is_backdoor": poisoned, "original_label": labels})
+        truth["source_path"] = manifest["path"].to_numpy()
         key = f"lab:{info.content_key}:{attack.name}:{recipe}"
         return writer.commit(source_key=key, truth=truth, recipe=recipe)
 

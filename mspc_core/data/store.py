@@ -5,7 +5,8 @@
       pixels.u8         uint8 [N, H, W, 3], C order, rows in manifest order
       manifest.parquet  sample_id, path, label, split, width, height, mode   (one row per stored image)
       skipped.parquet   path, reason
-      truth.parquet     sample_id, is_backdoor, original_label   (lab data only; read by `mspc_core.evaluate` alone)
+      truth.parquet     sample_id, is_backdoor, original_label, source_path   (lab data only; only
+                        `mspc_core.evaluate` reads it)
       recipe.json       how a lab data set was poisoned           (lab data only)
 
 A data set is written into a temporary folder and renamed into place, so it is whole or absent.

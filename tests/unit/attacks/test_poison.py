@@ -37,6 +37,8 @@ def test_poisoned_copy(home: Path) -> None:
     assert (labels[hit] == 2).all()
     assert (labels[~hit] == old[~hit]).all()
     assert (truth["original_label"].to_numpy() == old).all()
+    assert truth["source_path"].tolist() == clean.manifest["path"].tolist()
+    assert not set(made.manifest["path"]) & set(clean.manifest["path"]), "a path must not give the old class away"
     assert (old[hit] != 2).all()
     assert not hit[48:].any(), "the test split stays clean"
     changed = (made.pixels != clean.pixels).any((1, 2, 3))
