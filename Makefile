@@ -5,11 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint unit ui e2e clean
+.PHONY: help run test lint unit ui e2e screenshots clean
 
 help:
 	@echo "make run    set up and open the app on http://localhost:$(PORT) (PORT=… changes it)"
 	@echo "make test   set up and run all tests (lint, types, unit, app, browser)"
+	@echo "make screenshots   photograph every page into docs/images (a few minutes)"
 	@echo "make clean  remove the environment"
 
 # The stamp is newer than the requirements it was made from, so an unchanged set-up costs nothing.
@@ -25,6 +26,9 @@ $(VENV)/test.stamp: requirements.txt requirements-dev.txt $(VENV)/run.stamp
 	@touch $@
 
 run: $(VENV)/run.stamp
+	@if [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] || [ "$$(uname)" = Darwin ]; then \
+		(sleep 4; $(BIN)/python -m webbrowser -t "http://localhost:$(PORT)" >/dev/null 2>&1) & \
+	fi
 	$(BIN)/python -m streamlit run app.py --server.address localhost --server.port $(PORT)
 
 lint: $(VENV)/test.stamp
@@ -37,6 +41,10 @@ test: lint
 
 unit ui e2e: $(VENV)/test.stamp
 	$(BIN)/python -m pytest tests/$@
+
+# The browser test photographs every page; these are the pictures in the README and docs.
+screenshots: $(VENV)/test.stamp
+	BACKDOOR_LENS_SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/e2e
 
 clean:
 	rm -rf $(VENV)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mspc_core import __version__
+from mspc_core.console import printable
 from mspc_core.errors import EXIT_BAD_INPUT, EXIT_CANCELLED, Cancelled, InputError, explain_os_error
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     except OSError as error:
         message = explain_os_error(error)
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"error: {printable(' '.join(message.split()))}", file=sys.stderr)
     return EXIT_BAD_INPUT
 
 
@@ -161,8 +162,11 @@ def scan(
     runs.check(config)
     folder = Path(out).absolute() if out else None
     if folder and (folder / "config.json").is_file():
+        existing = runs.open_run(str(folder))
+        if not runs.same_scan(existing.config(), config):
+            raise InputError(f"{folder} holds a run with other settings: choose another --out, or resume that run.")
         print("resuming the run in this folder", file=sys.stderr)
-        return _work(runs.open_run(str(folder)), as_json)
+        return _work(existing, as_json)
     if folder:
         jobs.check_free(folder)
     from mspc_core.scan import preflight, prepare_data
@@ -188,7 +192,12 @@ def list_(as_json: Json = False) -> None:
     from mspc_core.data.store import list_datasets
     from mspc_core.runs import list_runs
 
-    rows = [{"run": run.id, "state": run.status().state, **run.summary().get("verdict", {})} for run in list_runs()]
+    rows = []
+    for run in list_runs():
+        try:
+            rows.append({"run": run.id, "state": run.status().state, **run.summary().get("verdict", {})})
+        except InputError as error:
+            rows.append({"run": run.id, "state": "damaged", "text": str(error)})
     sets = [{"dataset": i.name, "images": i.count, "classes": len(i.classes), "size": i.size} for i in list_datasets()]
     if as_json:
         print(json.dumps({"datasets": sets, "runs": rows}, ensure_ascii=False))
@@ -196,7 +205,7 @@ def list_(as_json: Json = False) -> None:
     for entry in sets:
         print(f"data set  {entry['dataset']}: {entry['images']} images, {entry['classes']} classes, {entry['size']} px")
     for row in rows:
-        print(f"run       {row['run']}: {row['state']}; {row.get('text', 'no verdict yet')}")
+        print(f"run       {row['run']}: {row['state']}; {printable(row.get('text', 'no verdict yet'))}")
 
 
 @app.command(hidden=True)
@@ -232,7 +241,7 @@ def _work(run: Run, as_json: bool) -> int:
 
 
 def _print_summary(folder: Path, summary: dict[str, Any]) -> None:
-    print(f"verdict: {summary['verdict']['text']}")
+    print(f"verdict: {printable(summary['verdict']['text'])}")
     model = summary["model"]
     for name, key in (("training accuracy", "train_accuracy"), ("test accuracy", "val_accuracy")):
         if model.get(key) is not None:
@@ -246,9 +255,9 @@ def _print_summary(folder: Path, summary: dict[str, Any]) -> None:
             line += f"; AUROC {m['auroc']:.4f}, TPR {m['tpr']:.3f}, FPR {m['fpr']:.4f}"
         print(f"{line}; {record['seconds']:.0f} s")
         for note in record["notes"]:
-            print(f"  note: {note}")
+            print(f"  note: {printable(note)}")
     for note in model.get("notes") or []:
-        print(f"note: {note}")
+        print(f"note: {printable(note)}")
     print(f"run folder: {folder}")
 
 
@@ -271,7 +280,7 @@ def _print_dataset(name: str, as_json: bool, reused: bool = False) -> None:
     if len(skipped):
         print(f"skipped {len(skipped)}:")
         for path, reason in skipped.head(20).itertuples(index=False):
-            print(f"  {path}: {reason}")
+            print(f"  {printable(path)}: {printable(reason)}")
         if len(skipped) > 20:
             print(f"  … and {len(skipped) - 20} more (skipped.parquet in {dataset.root})")
 
@@ -293,8 +302,9 @@ def _stored_name(source: str) -> str | None:
     from mspc_core import home
     from mspc_core.runs import DEMO
 
-    is_name = "/" not in source and (home.datasets_folder() / source / "dataset.json").is_file()
-    return source if is_name and source != DEMO else None
+    if source == DEMO or "/" in source or Path(source).exists():  # a path that exists wins over a name
+        return None
+    return source if (home.datasets_folder() / source / "dataset.json").is_file() else None
 
 
 def _absolute(source: str) -> str:

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import sys
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mspc_core.errors import Progress
+
+
+def printable(text: object) -> str:
+    """Text from data, made safe for a terminal: control and direction characters become visible replacements, so that
+    a file name can neither move the cursor nor fake a line of output."""
+    return "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(c)[0] == "C" else c for c in str(text))
 
 
 @contextmanager

@@ -45,17 +45,16 @@ def load_truth(dataset: Dataset) -> pd.DataFrame | None:
 
 
 def detection_metrics(is_backdoor: np.ndarray, scores: np.ndarray, flagged: np.ndarray) -> DetectionMetrics | None:
-    """Metrics of one detector, or None if only one kind of sample is there. All arrays [N]; NaN scores count lowest."""
+    """Metrics of one detector, or None if only one kind of sample is there. All arrays [N], scores finite."""
     from sklearn.metrics import average_precision_score, roc_auc_score
 
     truth = np.asarray(is_backdoor, dtype=bool)
     if truth.all() or not truth.any():
         return None
-    usable = np.nan_to_num(np.asarray(scores, dtype=float), nan=-np.inf, neginf=np.nanmin(scores) - 1.0)
-    fpr, tpr, _ = roc_points(truth, usable)
+    fpr, tpr, _ = roc_points(truth, scores)
     return DetectionMetrics(
-        auroc=float(roc_auc_score(truth, usable)),
-        average_precision=float(average_precision_score(truth, usable)),
+        auroc=float(roc_auc_score(truth, scores)),
+        average_precision=float(average_precision_score(truth, scores)),
         tpr=float(flagged[truth].mean()),
         fpr=float(flagged[~truth].mean()),
         tpr_at_1_fpr=float(tpr[fpr <= 0.01].max(initial=0.0)),
@@ -93,10 +92,12 @@ def attack_success_rate(model: nn.Module, dataset: Dataset) -> float | None:
         return None
     target = int(recipe["target_class"])
     labels = dataset.manifest["label"].to_numpy()
-    rows = rows[labels[rows] != target][:_MOST_TRIGGERED]
+    generator = np.random.default_rng(0)
+    # Drawn at random: a test split is often sorted by class.
+    rows = np.sort(generator.permutation(rows[labels[rows] != target])[:_MOST_TRIGGERED])
     if not len(rows):
         return None
-    triggered = trigger_from(recipe).apply(np.array(dataset.pixels[rows]), np.random.default_rng(0))
+    triggered = trigger_from(recipe).apply(np.array(dataset.pixels[rows]), generator)
     return float((predict_logits(model, triggered).argmax(1).numpy() == target).mean())
 
 

@@ -33,7 +33,6 @@ from mspc_core.errors import Cancelled, InputError, Progress, explain_os_error
 
 HEARTBEAT_SECONDS = 2.0
 _WRITE_EVERY = 0.4  # seconds between two writes of the progress
-ENDED = ("finished", "failed", "cancelled", "interrupted")
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,7 @@ class JobStatus:
     eta: float | None = None
     error: str | None = None
     pid: int | None = None
+    device: str = ""
     created: float = 0.0
     started: float | None = None
     ended: float | None = None
@@ -107,6 +107,19 @@ def read_status(folder: Path) -> JobStatus:
     return status
 
 
+def _out_of_memory(error: RuntimeError) -> bool:
+    """PyTorch reports a full memory as a RuntimeError of several wordings."""
+    text = str(error).lower()
+    return "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
+
+
+def fail(folder: Path, reason: str) -> JobStatus:
+    """Record that a job cannot even begin, with the reason in one sentence."""
+    status = replace(read_status(folder), state="failed", message="Stopped.", error=reason, ended=time.time())
+    atomic.write_json(folder / "status.json", asdict(status))
+    return status
+
+
 def cancel(folder: Path) -> None:
     """Ask the job to stop; one that nobody runs is marked cancelled at once."""
     if not folder.is_dir():
@@ -154,7 +167,7 @@ def run(
     with _held(folder / ".lock", patience=2.0) as mine:
         if not mine:
             raise InputError("This job is running already in another process.")
-        reporter = Reporter(folder, on_progress)
+        reporter = Reporter(folder, on_progress, device)
         before = signal.getsignal(signal.SIGTERM)
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, lambda *_: (folder / "cancel").touch())
@@ -170,13 +183,13 @@ def run(
         except OSError as error:
             reporter.log_exception()
             reporter.end("failed", "Stopped.", explain_os_error(error))
-        except MemoryError:
+        except (MemoryError, RuntimeError) as error:
+            if not (isinstance(error, MemoryError) or _out_of_memory(error)):
+                reporter.fail_unexpectedly(error)
+                return reporter.status
             reporter.end("failed", "Stopped.", "Memory ran out: use a smaller image size or close other programs.")
         except Exception as error:
-            reporter.log_exception()
-            reporter.end(
-                "failed", "Stopped.", f"Unexpected problem ({type(error).__name__}: {error}); details are in log.txt."
-            )
+            reporter.fail_unexpectedly(error)
         finally:
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, before)
@@ -186,7 +199,9 @@ def run(
 class Reporter:
     """Writes status.json and log.txt of a running job; hands out the progress function of each stage."""
 
-    def __init__(self, folder: Path, on_progress: Callable[[JobStatus], None] | None = None) -> None:
+    def __init__(
+        self, folder: Path, on_progress: Callable[[JobStatus], None] | None = None, device: str = "cpu"
+    ) -> None:
         self.folder = folder
         self._on_progress = on_progress
         self._lock = threading.RLock()
@@ -198,7 +213,7 @@ class Reporter:
             created = read_status(folder).created
         except InputError:
             created = now
-        self.status = JobStatus(pid=os.getpid(), created=created or now, heartbeat=now)
+        self.status = JobStatus(pid=os.getpid(), created=created or now, heartbeat=now, device=device)
 
     def plan(self, weights: dict[str, float]) -> None:
         """Name the stages in order, each with its expected seconds; they make up the whole progress."""
@@ -238,6 +253,12 @@ class Reporter:
 
     def log(self, text: str) -> None:
         self._append(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
+
+    def fail_unexpectedly(self, error: Exception) -> None:
+        """A bug: its traceback goes to the log, one sentence to the status."""
+        self.log_exception()
+        kind = type(error).__name__
+        self.end("failed", "Stopped.", f"Unexpected problem ({kind}: {error}); details are in log.txt.")
 
     def log_exception(self) -> None:
         import traceback
@@ -297,14 +318,15 @@ def _turn(folder: Path, device: str, reporter: Reporter) -> Iterator[None]:
         if reporter.should_stop():
             raise Cancelled
         with _held(lock) as mine:
-            if mine and not _older_waiting(folder, reporter.status.created):
+            if mine and not _older_waiting(folder, reporter.status):
                 yield
                 return
         reporter._set(state="queued", message="Waiting for another job to finish.")
         time.sleep(0.5)
 
 
-def _older_waiting(folder: Path, created: float) -> bool:
+def _older_waiting(folder: Path, own: JobStatus) -> bool:
+    """Is an older job alive that waits for the same device?"""
     for other in (*home.runs_folder().iterdir(), *home.imports_folder().iterdir()):
         if other == folder or not _locked(other / ".lock"):
             continue
@@ -312,7 +334,9 @@ def _older_waiting(folder: Path, created: float) -> bool:
             status = read_status(other)
         except InputError:
             continue
-        if status.state == "queued" and (status.created, other.name) < (created, folder.name):
+        if status.state != "queued" or status.device != own.device:
+            continue
+        if (status.created, other.name) < (own.created, folder.name):
             return True
     return False
 

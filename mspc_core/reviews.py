@@ -83,25 +83,30 @@ class ReviewStore:
             return [DecisionRecord(*row) for row in connection.execute(query)]
 
     def undo(self, run: str, reviewer: str = "") -> list[str]:
-        """Take back the reviewer's last action that still counts; returns its samples (empty if there is none).
+        """Take back the reviewer's last action; returns the samples whose decision changed (empty if there is none).
 
-        What each sample was decided as before is written again, so undo itself is in the history.
+        A sample that somebody decided anew since is left as that person decided. What counts after the undo is written
+        as another row, so undo itself is in the history.
         """
         mine = (_Row.run == run, _Row.reviewer == reviewer[:80])
         with self._transaction() as connection:
-            undone = set(connection.scalars(select(_Row.undoes).where(*mine, _Row.undoes.is_not(None)).distinct()))
+            undone = set(connection.scalars(select(_Row.undoes).where(_Row.run == run, _Row.undoes.is_not(None))))
             steps = connection.scalars(select(_Row.step).where(*mine, _Row.undoes.is_(None)).distinct())
             last = max(set(steps) - undone, default=None)
             if last is None:
                 return []
-            samples = list(connection.scalars(select(_Row.sample_id).where(_Row.run == run, _Row.step == last)))
-            earlier = select(_Row.decision).where(_Row.run == run, _Row.step < last).order_by(_Row.id.desc()).limit(1)
-            rows = []
-            for sample in samples:
-                before = connection.scalar(earlier.where(_Row.sample_id == sample))
-                rows.append((sample, before or "open"))
+            changed, rows = [], []
+            for sample in connection.scalars(select(_Row.sample_id).where(*mine, _Row.step == last)).all():
+                history = select(_Row.step, _Row.decision).where(
+                    _Row.run == run, _Row.sample_id == sample, _Row.undoes.is_(None), _Row.step.not_in(undone)
+                )
+                standing = connection.execute(history.order_by(_Row.id.desc())).all()  # newest first, nothing undone
+                if standing[0].step == last:
+                    standing = standing[1:]
+                    changed.append(sample)
+                rows.append((sample, standing[0].decision if standing else "open"))
             self._append(connection, run, rows, reviewer, undoes=last)
-            return samples
+            return changed
 
     @staticmethod
     def _append(
@@ -155,6 +160,11 @@ def _engine(url: str) -> Engine:
                 connection.execute("PRAGMA journal_mode=WAL")
                 connection.execute("PRAGMA synchronous=FULL")
                 connection.execute("PRAGMA busy_timeout=5000")
+                connection.isolation_level = None  # transactions begin below, not at the first write
+
+            @event.listens_for(engine, "begin")
+            def _begin(connection):  # type: ignore[no-untyped-def]
+                connection.exec_driver_sql("BEGIN IMMEDIATE")  # two reviewers' steps cannot get the same number
 
         _Base.metadata.create_all(engine)
         return engine

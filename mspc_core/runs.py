@@ -14,7 +14,7 @@ import json
 import platform
 import shutil
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 DEFAULT_DETECTORS = ("spc", "mspc", "transplant")
 DEMO = "demo"
+NORMALISATIONS = ("auto", "data", "none", "half", "imagenet", "cifar10")
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class ScanConfig:
     device: str = "auto"
     seed: int = 0
     kind: str = "scan"
+    content_key: str = ""
     versions: dict[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
@@ -94,10 +96,12 @@ class Run:
 
     def dataset(self) -> Dataset:
         """The data set that was scanned. Raises `InputError` while it is not imported yet or when it was deleted."""
-        name = self.config().dataset
-        if not name:
+        config = self.config()
+        if not config.dataset:
             raise InputError("The data of this run is still being imported.")
-        return open_dataset(name)
+        dataset = open_dataset(config.dataset)
+        check_same_data(dataset, config)
+        return dataset
 
     def summary(self) -> dict[str, Any]:
         """summary.json, or {} while there is none."""
@@ -183,10 +187,17 @@ def list_runs() -> list[Run]:
     return [Run(folder) for folder in sorted(found, key=lambda folder: folder.name, reverse=True)]
 
 
+def check_same_data(dataset: Dataset, config: ScanConfig) -> None:
+    """Raises `InputError` if the stored data set is not the one this run scanned (another one took its name)."""
+    if config.content_key and config.content_key != dataset.info.content_key:
+        raise InputError(
+            f"The data set {config.dataset!r} was replaced since this run scanned it: its images cannot be shown or "
+            "scanned again; start a new scan."
+        )
+
+
 def create_run(config: ScanConfig, out: Path | None = None) -> Run:
     """A queued run, in the home folder or at `out`."""
-    from dataclasses import replace
-
     config = replace(config, versions=versions())
     if out is None:
         label = config.dataset or Path(config.source).stem or "scan"
@@ -222,5 +233,25 @@ def check(config: ScanConfig) -> None:
         raise InputError(f"There is no detector {unknown[0]!r}: choose from {', '.join(REGISTRY)}.")
     if config.mspc_preset not in ("fast", "paper"):
         raise InputError(f"MSPC's settings are fast or paper, not {config.mspc_preset!r}.")
+    if config.normalise not in NORMALISATIONS:
+        raise InputError(f"Normalisation is one of {', '.join(NORMALISATIONS)}; not {config.normalise!r}.")
     if config.checkpoint and not Path(config.checkpoint).is_file():
         raise InputError(f"There is no checkpoint at {config.checkpoint}: check the path.")
+
+
+def same_scan(stored: ScanConfig, asked: ScanConfig) -> bool:
+    """Would `asked` do what the run of `stored` does? What a run fills in itself (data set, size, epochs) may differ
+    from what was asked, unless it was asked for explicitly."""
+    if asked.dataset and asked.dataset != stored.dataset:
+        return False
+    if asked.epochs and asked.epochs != stored.epochs:
+        return False
+    filled = replace(
+        asked,
+        dataset=stored.dataset,
+        size=stored.size,
+        epochs=stored.epochs,
+        versions=stored.versions,
+        content_key=stored.content_key,
+    )
+    return filled == stored

@@ -19,13 +19,13 @@ from mspc_core import detectors, evaluate, verdict
 from mspc_core.data.store import Dataset, open_dataset
 from mspc_core.detectors.base import config_as_json
 from mspc_core.detectors.mspc import PRESETS
-from mspc_core.engine.device import choose_threads, device_name, resolve_device
+from mspc_core.engine.device import choose_threads, device_name, largest_training_batch, resolve_device
 from mspc_core.engine.forward import predict_logits
 from mspc_core.errors import InputError, Progress, ShouldStop
 from mspc_core.jobs import Reporter
 from mspc_core.models import checkpoint, normalise, train
 from mspc_core.models.zoo import ModelSpec, Normalised, build_model
-from mspc_core.runs import DEMO, Run, ScanConfig
+from mspc_core.runs import DEMO, Run, ScanConfig, check_same_data
 
 _RELATIVE_COST = {"data": 8.0, "model": 45.0, "spc": 8.0, "mspc": 45.0, "transplant": 45.0, "summary": 2.0}
 
@@ -126,6 +126,8 @@ def _check_usable(dataset: Dataset, rows: np.ndarray) -> None:
 def _data_stage(run: Run, config: ScanConfig, reporter: Reporter) -> Dataset:
     progress = reporter.stage("data", "opening the data")
     dataset, resolved = prepare_data(config, progress, reporter.should_stop)
+    check_same_data(dataset, config)
+    resolved = replace(resolved, content_key=dataset.info.content_key)
     if resolved != config:
         run.save_config(resolved)
     reporter.log(f"data set {dataset.info.name}: {dataset.info.count} images, {dataset.info.skipped} skipped")
@@ -162,6 +164,7 @@ def _model_stage(
             train.TrainConfig(epochs=config.epochs or None, augment=config.augment, seed=config.seed),
             len(images),
             config.arch,
+            largest_training_batch(device, dataset.info.size),
         )
         history = train.train_model(
             model,
@@ -213,8 +216,10 @@ def _detector_stage(
     labels: np.ndarray,
     reporter: Reporter,
 ) -> None:
-    settings = PRESETS[config.mspc_preset] if name == "mspc" else None
-    detector = detectors.create(name, replace(settings, seed=config.seed) if settings else None)
+    settings = PRESETS[config.mspc_preset] if name == "mspc" else detectors.create(name).config
+    if hasattr(settings, "seed"):
+        settings = replace(settings, seed=config.seed)
+    detector = detectors.create(name, settings)
     progress = reporter.stage(name, f"running {detector.title}")
     begun = time.perf_counter()
     detector.fit(model, images, labels=labels, progress=progress, should_stop=reporter.should_stop)

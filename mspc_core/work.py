@@ -18,8 +18,11 @@ def work_on(folder: Path, on_progress: Callable[[JobStatus], None] | None = None
     kind = config.get("kind")
     if kind not in _KINDS:
         raise InputError(f"{folder.name!r} asks for an unknown kind of work, {kind!r}: start it again.")
-    work, device = _KINDS[kind], str(config.get("device", "io")) if kind == "scan" else "io"
-    return jobs.run(folder, work, device=_canonical(device), on_progress=on_progress)
+    try:
+        device = _canonical(str(config.get("device", "auto"))) if kind == "scan" else "io"
+    except InputError as error:
+        return jobs.fail(folder, str(error))
+    return jobs.run(folder, _KINDS[kind], device=device, on_progress=on_progress)
 
 
 def submit_import(source: str, *, name: str = "", size: int = 32) -> Path:
@@ -39,8 +42,6 @@ def result_of(folder: Path) -> dict[str, Any]:
 
 def _canonical(device: str) -> str:
     """Jobs take turns by this name; `auto` must name the same device as its explicit form."""
-    if device == "io":
-        return device
     from mspc_core.engine.device import resolve_device
 
     return str(resolve_device(device))

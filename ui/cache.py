@@ -14,7 +14,7 @@ import streamlit as st
 
 from mspc_core.data.store import Dataset, open_dataset
 from mspc_core.errors import InputError
-from mspc_core.runs import Run
+from mspc_core.runs import Run, check_same_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,11 +46,13 @@ def summary_of(run: Run) -> dict[str, Any]:
 
 
 def dataset_of(run: Run) -> Dataset:
-    """The scanned data set. Raises `InputError` while it is being imported or when it was deleted."""
-    name = run.config().dataset
-    if not name:
+    """The scanned data set. Raises `InputError` while it is being imported, or when it was deleted or replaced."""
+    config = run.config()
+    if not config.dataset:
         raise InputError("The data of this run is still being imported.")
-    return stored_dataset(name)
+    dataset = stored_dataset(config.dataset)
+    check_same_data(dataset, config)
+    return dataset
 
 
 def stored_dataset(name: str) -> Dataset:

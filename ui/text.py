@@ -114,8 +114,8 @@ HELP: dict[str, str] = {
     "images), so nobody had to choose it and no clean data was needed.",
     "flagged": "The detector's score for this image is above its threshold. A flag is a reason to look, not a proof.",
     "suspect": "Flagged by the transplant test and in a class that stands out from all others.",
-    "anomaly index": "How far a class's transplant rate stands out from the other classes, in units of their usual "
-    "spread. Above 2 it is unusual. (Wang et al., Neural Cleanse, 2019)",
+    "anomaly index": "How far a class's share of flagged samples stands out from the other classes', in units of their "
+    "usual spread. Above 2 it is unusual. (Wang et al., Neural Cleanse, 2019)",
     "ASR": "Attack success rate: the share of clean test images that get the target class once the trigger is added.",
     "AUROC": "How well a score ranks backdoored images above clean ones: 1 is perfect, 0.5 is chance. "
     "It needs the truth, so only lab data sets have it.",

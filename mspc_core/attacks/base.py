@@ -7,7 +7,7 @@ saturate and never wrap around.
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from importlib import import_module
 from typing import Any, ClassVar, Protocol
 
@@ -42,6 +42,9 @@ REGISTRY: dict[str, str] = {
 }
 
 
+_KIND_WORDS: dict[type, str] = {int: "whole number (seeds from 0)", float: "number", str: "word", bool: "true or false"}
+
+
 def attack_class(name: str) -> Any:
     """The class behind a registered name. Raises `InputError` for an unknown one."""
     if name not in REGISTRY:
@@ -53,6 +56,12 @@ def attack_class(name: str) -> Any:
 def create(name: str, config: dict[str, Any] | None = None) -> Attack:
     """An attack from its name and JSON configuration. Raises `InputError` for unknown or impossible settings."""
     cls = attack_class(name)
+    kinds = {field.name: type(field.default) for field in fields(cls)}
+    for key, value in (config or {}).items():
+        kind = kinds.get(key)
+        fits = type(value) is kind or (kind is float and type(value) is int)
+        if kind and (not fits or (key.endswith("seed") and value < 0)):
+            raise InputError(f"{name}: {key} must be a {_KIND_WORDS[kind]}, not {value!r}.")
     try:
         attack: Attack = cls(**(config or {}))
     except TypeError as error:

@@ -72,6 +72,7 @@ def import_source(
         if found is not None:
             return ImportResult(found, reused=True)
         stop_if(should_stop)
+        clean_temporaries()
         _check_source(opened, size)
         stored_name = name or store.free_name(home.name_from(_stem(opened)))
         threads = workers or min(8, os.cpu_count() or 1)

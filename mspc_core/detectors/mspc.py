@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mspc_core.detectors.base import SCALES, Artifacts, Needs, Threshold
+from mspc_core.engine.device import gradient_batch_for
 from mspc_core.engine.forward import (
     counting,
     frozen,
@@ -199,11 +200,12 @@ class MSPC:
             penalty.backward()
             if len(chunk):
                 scales = _draw_scales(config, generator)
-                batch, base = to_float(images[chunk], device), logits[torch.from_numpy(chunk)].to(device)
-                # One backward pass a scale keeps memory at one batch; the sum of the gradients is the same.
-                for scale in scales:
-                    divergence = scaled_divergence(model, batch, base, mask, [scale], config.tau)
-                    (divergence.mean() * share / len(scales)).backward()
+                # A backward pass for each part and scale keeps memory small; the sum of the gradients is the same.
+                for part in np.array_split(chunk, -(-len(chunk) // gradient_batch_for(device, images.shape[1]))):
+                    batch, base = to_float(images[part], device), logits[torch.from_numpy(part)].to(device)
+                    for scale in scales:
+                        divergence = scaled_divergence(model, batch, base, mask, [scale], config.tau)
+                        (divergence.sum() / len(chunk) * share / len(scales)).backward()
             optimizer.step()
             with torch.no_grad():
                 mask.clamp_(0.0, 1.0)

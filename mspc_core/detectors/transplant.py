@@ -21,7 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mspc_core.detectors.base import Artifacts, Needs, Threshold
-from mspc_core.engine.forward import batch_size_for, counting, frozen, predict_logits, to_float
+from mspc_core.engine.device import batch_size_for, gradient_batch_for
+from mspc_core.engine.forward import counting, frozen, predict_logits, to_float
 from mspc_core.errors import Progress, ShouldStop, stop_if
 
 _REFERENCE_PIXELS = 32 * 32  # prices are per pixel of an image of this size,
@@ -71,16 +72,16 @@ def transplant(source: Tensor, partners: Tensor, region: Tensor) -> Tensor:
 
 
 def transplant_loss(
-    model: nn.Module, images: Tensor, partners: Tensor, owners: Tensor, masks: Tensor, *, price: float, cap: float
+    model: nn.Module, images: Tensor, partners: Tensor, owners: Tensor, masks: Tensor, *, weights: Tensor, cap: float
 ) -> Tensor:
-    """Σ over drawn classes c of [ mean min(CE(F(m_c ⊙ x + (1 − m_c) ⊙ x′), c), cap) + price · ‖m_c‖₁ ], a scalar.
+    """Σ over samples of weight · min(CE(F(m ⊙ x + (1 − m) ⊙ x′), c), cap), a scalar; gradients flow to the masks.
 
-    images, partners: x and x′, float [B, 3, H, W]; owners: c, int [B]; masks: [C, H, W], gradients flow to them.
+    images, partners: x and x′, float [B, 3, H, W]; owners: c, int [B]; masks: m, each sample's own, [B, H, W];
+    weights: [B]; 1 / (number drawn of its class) makes the sum one of means within classes.
     """
-    mask = masks[owners].unsqueeze(1)  # [B, 1, H, W]
-    losses = F.cross_entropy(model(partners + mask * (images - partners)).float(), owners, reduction="none")
-    drawn = torch.bincount(owners, minlength=len(masks))
-    return (losses.clamp(max=cap) / drawn[owners]).sum() + price * masks[drawn > 0].sum()
+    mixed = partners + masks.unsqueeze(1) * (images - partners)
+    losses = F.cross_entropy(model(mixed).float(), owners, reduction="none")
+    return (losses.clamp(max=cap) * weights).sum()
 
 
 class Transplant:
@@ -167,17 +168,21 @@ class Transplant:
                 rows = _balanced_draw(members, config.images_per_step, generator)
                 others = partners[rows, generator.integers(config.partners, size=len(rows))]
                 price = config.first_price * (config.last_price / config.first_price) ** (step / steps)
-                loss = transplant_loss(
-                    model,
-                    to_float(images[rows], device),
-                    to_float(images[others], device),
-                    torch.from_numpy(predicted[rows]).to(device),
-                    _enlarged(grid, height, width),
-                    price=price * _REFERENCE_PIXELS / (height * width),
-                    cap=config.loss_cap,
-                )
+                drawn, owners, counts = np.unique(predicted[rows], return_inverse=True, return_counts=True)
                 optimizer.zero_grad()
-                loss.backward()
+                price *= _REFERENCE_PIXELS / (height * width)
+                (price * _enlarged(grid[drawn], height, width).sum()).backward()
+                # Part by part, so that memory stays small; the sum of the gradients is the same.
+                for part in np.array_split(np.arange(len(rows)), -(-len(rows) // gradient_batch_for(device, height))):
+                    transplant_loss(
+                        model,
+                        to_float(images[rows[part]], device),
+                        to_float(images[others[part]], device),
+                        torch.from_numpy(predicted[rows[part]]).to(device),
+                        _enlarged(grid[drawn], height, width)[torch.from_numpy(owners[part]).to(device)],
+                        weights=torch.from_numpy((1.0 / counts[owners[part]]).astype(np.float32)).to(device),
+                        cap=config.loss_cap,
+                    ).backward()
                 optimizer.step()
                 with torch.no_grad():
                     grid.clamp_(0.0, 1.0)

@@ -9,8 +9,8 @@ import torch
 
 from mspc_core.errors import InputError
 
-# Activations of one 32×32 image in the small CNN take about 1 MB; this many image-pixels at once keep a scan well
-# below 1 GB on a CPU and keep a GPU busy.
+# Activations of one 32×32 image in the small CNN take about 1 MB; this many image-pixels at once keep a forward pass
+# well below 1 GB on a CPU and keep a GPU busy.
 _PIXELS_PER_BATCH = {"cpu": 512 * 32 * 32, "mps": 1024 * 32 * 32, "cuda": 4096 * 32 * 32}
 
 
@@ -18,10 +18,14 @@ def resolve_device(wanted: str = "auto") -> torch.device:
     """`auto` takes CUDA, then Apple's MPS, then the CPU; a named device must be there. Raises `InputError`."""
     if wanted == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda")
+            return torch.device("cuda", torch.cuda.current_device())
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(wanted)
+        if device.type not in ("cpu", "cuda", "mps"):
+            raise RuntimeError(device.type)
+        if device.type == "cuda" and device.index is None:
+            device = torch.device("cuda", torch.cuda.current_device())
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError):
         raise InputError(f"Device {wanted!r} is not available here: use --device auto, or cpu.") from None
@@ -33,6 +37,16 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type} ({torch.get_num_threads()} threads)"
+
+
+def gradient_batch_for(device: torch.device, image_size: int) -> int:
+    """Images per pass when activations are kept for a gradient; they take several times the memory of a forward."""
+    return max(4, _PIXELS_PER_BATCH.get(device.type, _PIXELS_PER_BATCH["cpu"]) // (4 * image_size**2))
+
+
+def largest_training_batch(device: torch.device, image_size: int) -> int:
+    """Images per training step that fit comfortably; never below 16, which BatchNorm needs for its statistics."""
+    return max(16, gradient_batch_for(device, image_size))
 
 
 def batch_size_for(device: torch.device, image_size: int) -> int:

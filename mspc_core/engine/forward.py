@@ -136,8 +136,8 @@ def scaled_agreement(
 ) -> np.ndarray:
     """For each image and scale: does the scaled image keep the predicted class? bool [len(indices), S].
 
-    predicted: int [N], the model's class for each unscaled image. Scales of one batch are stacked, so the model sees
-    full batches; nothing is dropped at the end.
+    predicted: int [N], the model's class for each unscaled image. A batch is read once for all scales; nothing is
+    dropped at the end.
     """
     rows = np.arange(len(images)) if indices is None else indices
     agreement = np.zeros((len(rows), len(scales)), dtype=bool)

@@ -23,6 +23,8 @@ from mspc_core.errors import InputError, Progress, ShouldStop, stop_if
 from mspc_core.models.checkpoint import read_tensors, write_tensors
 
 _EARLY_EPOCHS = 10
+_ADAMW = ("tiny-vit", "vit_", "swin", "maxvit", "convnext")
+_GENTLE = ("alexnet", "vgg", "squeezenet")  # no BatchNorm
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,6 @@ class TrainConfig:
     seed: int = 0
 
 
-# Training as in Pal et al. 2024 for CIFAR-10 (the schedule there is stepwise; one-cycle reaches the same accuracy).
-PAPER = TrainConfig(epochs=182, batch_size=128, peak_lr=0.1)
-
-
 @dataclass
 class History:
     """One entry an epoch. early_losses: float32 [≤10, N], each sample's loss when it was met in that epoch."""
@@ -55,13 +53,20 @@ class History:
     early_losses: np.ndarray
 
 
-def resolve(config: TrainConfig, count: int, arch: str) -> TrainConfig:
-    """Fill in what depends on the data or the architecture (transformers want AdamW and a small rate)."""
+def resolve(config: TrainConfig, count: int, arch: str, largest_batch: int = 1024) -> TrainConfig:
+    """Fill in what depends on the data, the architecture and the memory.
+
+    Transformers and ConvNeXt want AdamW and a small rate, and networks without BatchNorm a smaller one for SGD too.
+    """
     epochs = config.epochs or int(np.clip(round(160_000 / max(1, count)), 8, 40))
     batch_size = config.batch_size or (32 if count < 1500 else 64 if count < 6000 else 128)
-    if config == replace(TrainConfig(), epochs=config.epochs, seed=config.seed) and "vit" in arch:
-        config = replace(config, optimizer="adamw", peak_lr=1e-3, weight_decay=0.05)
-    return replace(config, epochs=epochs, batch_size=batch_size)
+    default = TrainConfig()
+    if (config.optimizer, config.peak_lr) == (default.optimizer, default.peak_lr):
+        if arch.startswith(_ADAMW):
+            config = replace(config, optimizer="adamw", peak_lr=1e-3, weight_decay=0.05)
+        elif arch.startswith(_GENTLE) and not arch.endswith("_bn"):
+            config = replace(config, peak_lr=0.01)
+    return replace(config, epochs=epochs, batch_size=min(batch_size, largest_batch))
 
 
 def train_model(
@@ -91,7 +96,8 @@ def train_model(
     targets = torch.from_numpy(labels.astype(np.int64))
     for epoch in range(first, config.epochs):
         model.train()
-        # Seeded by epoch, so that a resumed training sees the same batches as an undisturbed one.
+        # Seeded by epoch, so that a resumed training sees the same batches (and dropout) as an undisturbed one.
+        torch.manual_seed(config.seed * 10_007 + epoch)
         generator = torch.Generator().manual_seed(config.seed * 10_007 + epoch)
         order = torch.randperm(count, generator=generator)
         seen_loss = torch.zeros(count)
@@ -118,7 +124,7 @@ def train_model(
         loss = float(seen_loss.mean())
         if not math.isfinite(loss):
             raise InputError(
-                f"Training diverged in epoch {epoch + 1}: choose a smaller learning rate than {config.peak_lr}."
+                f"Training diverged in epoch {epoch + 1} (learning rate {config.peak_lr:g}): choose another model."
             )
         history.train_loss.append(loss)
         history.train_accuracy.append(hits / count)

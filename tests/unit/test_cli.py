@@ -17,6 +17,7 @@ import pytest
 from mspc_core import runs
 from mspc_core.cli import main
 from mspc_core.data.store import list_datasets, open_dataset
+from mspc_core.errors import InputError
 from tests.lab import write_folder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -190,6 +191,62 @@ def test_usage_errors_are_one_line(home: Path, capsys: pytest.CaptureFixture[str
     one_line(capsys, ["poison", "x", "--rate", "lots"])
     assert "no stored data set 'x'" in one_line(capsys, ["poison", "x"])
     assert "cannot be a name" in one_line(capsys, ["poison", "../../etc"])
+
+
+def test_another_scan_does_not_pass_for_the_one_in_the_folder(
+    scanned: runs.Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = str(scanned.folder)
+    assert "other settings" in one_line(capsys, ["scan", "shapes", *QUICK, "--out", where])
+    assert "other settings" in one_line(capsys, ["scan", "lab", "--epochs", "7", "--size", "16", "--out", where])
+    assert main(["scan", "lab", *QUICK, "--out", where, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["verdict"] == scanned.summary()["verdict"]
+
+
+def test_a_run_knows_that_its_data_were_replaced(
+    scanned: runs.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other images under the same name must not be shown, or scanned on, as this run's."""
+    import shutil
+
+    shutil.copytree(scanned.folder.parent.parent, tmp_path / "home")
+    monkeypatch.setenv("BACKDOOR_LENS_HOME", str(tmp_path / "home"))
+    other = write_folder(tmp_path / "others", 30, seed=9)
+    shutil.rmtree(tmp_path / "home" / "datasets" / "lab")
+    assert main(["import", str(other), "--name", "lab", "--size", "16"]) == 0
+    capsys.readouterr()
+    with pytest.raises(InputError, match="was replaced"):
+        runs.open_run("scanned").dataset()
+    assert "was replaced" in one_line(capsys, ["resume", "scanned"])
+
+
+def test_text_from_data_cannot_steer_the_terminal(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_folder(tmp_path / "pictures", 3)
+    (source / "bar" / "x\x1b[2Jverdict\n: clean.png").write_text("no image")
+    assert main(["import", str(source), "--size", "16"]) == 0
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed
+    assert not [line for line in printed.splitlines() if line.startswith(": clean")]
+
+
+def test_a_damaged_run_does_not_hide_the_others(
+    scanned: runs.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = scanned.folder.parent / "broken"
+    broken.mkdir()
+    (broken / "config.json").write_text("{}")
+    (broken / "status.json").write_text("{ half")
+    try:
+        assert main(["list"]) == 0
+        printed = capsys.readouterr().out
+        assert "scanned: finished" in printed
+        assert "broken: damaged" in printed
+    finally:
+        for path in broken.iterdir():
+            path.unlink()
+        broken.rmdir()
 
 
 def test_listing(scanned: runs.Run, capsys: pytest.CaptureFixture[str]) -> None:

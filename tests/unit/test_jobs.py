@@ -138,6 +138,41 @@ def test_jobs_of_one_device_take_turns_oldest_first(home: Path) -> None:
     assert started == sorted(started)
 
 
+def test_jobs_of_other_devices_do_not_wait(home: Path) -> None:
+    """A scan is running and another one is queued behind it; an import goes its own way."""
+    scan, queued, other = new_job(), new_job(), new_job()
+    first = start_process(scan, "time.sleep(8)")
+    wait_for(lambda: jobs.read_status(scan).state == "running")
+    second = start_process(queued, "pass")
+    wait_for(lambda: "Waiting" in jobs.read_status(queued).message)
+    assert jobs.run(other, lambda folder, reporter: None, device="io").state == "finished"
+    assert jobs.read_status(scan).state == "running"
+    first.kill()
+    assert second.wait(20) == 0
+
+
+def test_a_device_that_is_not_there_is_the_reason_given(home: Path) -> None:
+    from mspc_core.work import work_on
+
+    folder = jobs.create(places.runs_folder(), {"kind": "scan", "device": "cuda:99"}, "scan")
+    status = work_on(folder)
+    assert status.state == "failed"
+    assert status.error is not None
+    assert "not available here" in status.error
+    assert jobs.read_status(folder).state == "failed"
+
+
+def test_running_out_of_memory_is_a_sentence(home: Path) -> None:
+    folder = new_job()
+
+    def work(folder: Path, reporter: Reporter) -> None:
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    status = jobs.run(folder, work)
+    assert status.error is not None
+    assert status.error.startswith("Memory ran out")
+
+
 def test_a_folder_deleted_while_it_works(home: Path) -> None:
     folder = new_job()
     process = start_process(folder, "while not reporter.should_stop(): time.sleep(0.01)")

@@ -15,7 +15,7 @@ def test_newest_decision_counts_and_survives(home: Path) -> None:
     store.decide("run", ["a", "b"], "remove", "ann")
     store.decide("run", ["b"], "keep", "ben")
     store.decide("other", ["a"], "unsure", "ann")
-    assert ReviewStore(store.url + "?fresh=1").current("run") == {"a": "remove", "b": "keep"}
+    assert ReviewStore(store.url).current("run") == {"a": "remove", "b": "keep"}
     assert [(entry.sample_id, entry.decision, entry.reviewer) for entry in store.history("run", "b")] == [
         ("b", "remove", "ann"),
         ("b", "keep", "ben"),
@@ -43,6 +43,31 @@ def test_undo_is_the_reviewers_own(home: Path) -> None:
     store.decide("run", ["c"], "unsure", "ann")
     store.undo("run", "ann")
     assert store.current("run") == {"b": "remove"}
+
+
+def test_undo_leaves_what_another_reviewer_decided_later(home: Path) -> None:
+    store = ReviewStore()
+    store.decide("run", ["a", "b"], "remove", "ann")
+    store.decide("run", ["a"], "keep", "ben")
+    assert store.undo("run", "ann") == ["b"]
+    assert store.current("run") == {"a": "keep"}
+    assert store.undo("run", "ann") == []
+
+
+def test_steps_of_two_processes_do_not_mix(home: Path) -> None:
+    """Many decisions at once from several connections: each action keeps its own step."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    def review(name: str) -> None:
+        for number in range(15):
+            ReviewStore().decide("run", [f"{name}{number}"], "remove", name)
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(review, ["ann", "ben", "eve"]))
+    store = ReviewStore()
+    assert len(store.current("run")) == 45
+    assert store.undo("run", "ben") == ["ben14"]
+    assert len(store.current("run")) == 44
 
 
 def test_hostile_values_are_only_values(home: Path) -> None:

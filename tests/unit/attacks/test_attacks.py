@@ -112,6 +112,10 @@ def test_noise_mode_covers_differ_from_the_trigger(random_images: np.ndarray) ->
         ("blend", {"alpha": 0}, "alpha above 0"),
         ("wanet", {"k": 1}, "k of at least 2"),
         ("stealth", {}, "no attack 'stealth'"),
+        ("badnets", {"size": 2.5}, "size must be a whole number"),
+        ("badnets", {"size": True}, "size must be a whole number"),
+        ("blend", {"pattern_seed": -1}, "pattern_seed must be a whole number"),
+        ("wanet", {"noise_mode": "yes"}, "noise_mode must be a true or false"),
     ],
 )
 def test_impossible_settings(name: str, config: dict[str, object], expected: str) -> None:

@@ -91,6 +91,13 @@ def test_another_architecture(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "w.pth", SPEC)
 
 
+def test_a_larger_sibling_is_not_cut_down(tmp_path: Path) -> None:
+    """Every tensor of a ResNet-18 is in a ResNet-34 too; leaving the rest out would be another network."""
+    torch.save(build_model(ModelSpec("resnet34", 4, 32)).backbone.state_dict(), tmp_path / "w.pth")
+    with pytest.raises(InputError, match="another \\(perhaps larger\\) architecture"):
+        load_checkpoint(tmp_path / "w.pth", RESNET)
+
+
 def test_another_number_of_classes(tmp_path: Path) -> None:
     torch.save(build_model(ModelSpec("small-cnn", 10, 16)).backbone.state_dict(), tmp_path / "w.pth")
     with pytest.raises(InputError, match="knows 10 classes, but the data set has 4"):

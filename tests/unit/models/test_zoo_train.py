@@ -75,7 +75,14 @@ def test_epochs_follow_the_size_of_the_data() -> None:
     assert resolve(TrainConfig(), 10_000, "small-cnn").epochs == 16
     assert resolve(TrainConfig(), 500, "small-cnn").epochs == 40
     assert resolve(TrainConfig(), 10**6, "small-cnn").epochs == 8
-    assert resolve(TrainConfig(), 10_000, "tiny-vit").optimizer == "adamw"
+
+
+def test_recipes_follow_the_architecture_and_the_memory() -> None:
+    for arch in ("tiny-vit", "vit_b_16", "swin_t", "convnext_tiny"):
+        assert resolve(TrainConfig(augment=True), 10_000, arch).optimizer == "adamw"
+    assert resolve(TrainConfig(), 10_000, "vgg11").peak_lr < resolve(TrainConfig(), 10_000, "vgg11_bn").peak_lr
+    assert resolve(TrainConfig(peak_lr=0.3), 10_000, "vgg11").peak_lr == 0.3
+    assert resolve(TrainConfig(), 10_000, "small-cnn", largest_batch=16).batch_size == 16
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
