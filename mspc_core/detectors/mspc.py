@@ -34,7 +34,9 @@ from mspc_core.engine.forward import (
 from mspc_core.errors import Progress, ShouldStop, stop_if
 
 _REFERENCE_PIXELS = 32 * 32  # λ and the learning rate were published for masks of this size
-_COLLAPSED = 0.005  # a mask whose mean is below this shows the model nothing but black
+# A mask whose largest weight is below this shows the model nothing but black, even at the largest scale. The mean would
+# be the wrong thing to look at: a mask on the five pixels of a small trigger is the best there is.
+_COLLAPSED = 0.02
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ class MSPC:
                     notes.append(f"Round {number} started with no suspicious sample, so the mask was left as it was.")
                     break
                 learned = self._learn_mask(model, images, logits, weights, mask, generator, stage, should_stop)
-                if float(learned.mean()) < _COLLAPSED:
+                if float(learned.max()) < _COLLAPSED:
                     notes.append(
                         f"The mask collapsed to zero in round {number} (the model would see only black), "
                         "so the mask of the round before was kept."
