@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mspc_core import __version__
-from mspc_core.console import printable
+from mspc_core.console import print_dataset, print_summary, printable, progress_bar
 from mspc_core.errors import EXIT_BAD_INPUT, EXIT_CANCELLED, Cancelled, InputError, explain_os_error
 
 if TYPE_CHECKING:
@@ -70,9 +70,9 @@ def demo(
     """Build the embedded demo data set: rendered traffic signs, poisoned, with truth."""
     from mspc_core.demo import build_demo
 
-    with _bar("rendering") as bar:
+    with progress_bar("rendering") as bar:
         dataset = build_demo(out, seed=seed, progress=bar)
-    _print_dataset(dataset.info.name, as_json)
+    print_dataset(dataset.info.name, as_json)
 
 
 @app.command("import")
@@ -85,9 +85,9 @@ def import_(
     """Validate and store a data set; prints what was skipped and why."""
     from mspc_core.data.importing import import_source
 
-    with _bar("importing") as bar:
+    with progress_bar("importing") as bar:
         result = import_source(source, name=name or None, size=size, progress=bar)
-    _print_dataset(result.dataset.info.name, as_json, reused=result.reused)
+    print_dataset(result.dataset.info.name, as_json, reused=result.reused)
 
 
 @app.command()
@@ -111,7 +111,7 @@ def poison(
 
     source = open_dataset(dataset)
     chosen = base.create(attack, _settings(setting or []))
-    with _bar("poisoning") as bar:
+    with progress_bar("poisoning") as bar:
         made = poison_dataset(
             source,
             chosen,
@@ -122,7 +122,7 @@ def poison(
             from_target=from_target,
             progress=bar,
         )
-    _print_dataset(made.info.name, as_json)
+    print_dataset(made.info.name, as_json)
 
 
 @app.command()
@@ -172,7 +172,7 @@ def scan(
     from mspc_core.scan import preflight, prepare_data
 
     # Before the run exists, so that a scan which cannot start leaves nothing behind.
-    with _bar("reading images") as bar:
+    with progress_bar("reading images") as bar:
         data, config = prepare_data(config, bar)
     preflight(config, data)
     return _work(runs.create_run(config, folder), as_json)
@@ -221,7 +221,7 @@ def _work(run: Run, as_json: bool) -> int:
     from mspc_core.work import work_on
 
     (run.folder / "cancel").unlink(missing_ok=True)
-    with _bar("scanning") as bar:
+    with progress_bar("scanning") as bar:
 
         def show(status: jobs.JobStatus) -> None:
             bar(round(1000 * status.progress), 1000, f"{status.stage} · {status.message}")
@@ -236,53 +236,8 @@ def _work(run: Run, as_json: bool) -> int:
     if as_json:
         print(json.dumps({"run": str(run.folder), **summary}, ensure_ascii=False))
     else:
-        _print_summary(run.folder, summary)
+        print_summary(run.folder, summary)
     return 0
-
-
-def _print_summary(folder: Path, summary: dict[str, Any]) -> None:
-    print(f"verdict: {printable(summary['verdict']['text'])}")
-    model = summary["model"]
-    for name, key in (("training accuracy", "train_accuracy"), ("test accuracy", "val_accuracy")):
-        if model.get(key) is not None:
-            print(f"{name}: {model[key]:.2%}")
-    if model.get("attack_success_rate") is not None:
-        print(f"attack success rate: {model['attack_success_rate']:.2%}")
-    for record in summary["detectors"].values():
-        line = f"{record['title']}: {record['flagged']} of {summary['dataset']['scanned']} flagged"
-        if record["metrics"]:
-            m = record["metrics"]
-            line += f"; AUROC {m['auroc']:.4f}, TPR {m['tpr']:.3f}, FPR {m['fpr']:.4f}"
-        print(f"{line}; {record['seconds']:.0f} s")
-        for note in record["notes"]:
-            print(f"  note: {printable(note)}")
-    for note in model.get("notes") or []:
-        print(f"note: {printable(note)}")
-    print(f"run folder: {folder}")
-
-
-def _print_dataset(name: str, as_json: bool, reused: bool = False) -> None:
-    from dataclasses import asdict
-
-    from mspc_core.data.store import open_dataset
-
-    dataset = open_dataset(name)
-    info, skipped = dataset.info, dataset.skipped()
-    if as_json:
-        rows = skipped.to_dict("records")
-        print(json.dumps({**asdict(info), "reused": reused, "skipped_files": rows}, ensure_ascii=False))
-        return
-    print(f"data set {info.name}: {info.count} images, {len(info.classes)} classes, {info.size} px")
-    if reused:
-        print("already stored: nothing had to be read again")
-    if info.resized:
-        print(f"resized to {info.size}×{info.size}: {info.resized} that had another size")
-    if len(skipped):
-        print(f"skipped {len(skipped)}:")
-        for path, reason in skipped.head(20).itertuples(index=False):
-            print(f"  {printable(path)}: {printable(reason)}")
-        if len(skipped) > 20:
-            print(f"  … and {len(skipped) - 20} more (skipped.parquet in {dataset.root})")
 
 
 def _settings(pairs: list[str]) -> dict[str, Any]:
@@ -315,9 +270,3 @@ def _absolute(source: str) -> str:
 
 def _status_code(state: str) -> int:
     return {"finished": 0, "cancelled": EXIT_CANCELLED}.get(state, EXIT_BAD_INPUT)
-
-
-def _bar(title: str) -> Any:
-    from mspc_core.console import progress_bar
-
-    return progress_bar(title)

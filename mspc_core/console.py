@@ -1,11 +1,14 @@
-"""The command line's progress bar (rich), on stderr so that stdout stays clean for results."""
+"""What the command line shows: a progress bar on stderr, results on stdout, text from data made safe."""
 
 from __future__ import annotations
 
+import json
 import sys
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 from mspc_core.errors import Progress
 
@@ -31,3 +34,50 @@ def progress_bar(title: str) -> Iterator[Progress]:
             bar.update(task, completed=done, total=total, description=(message or title)[:60].replace("[", "("))
 
         yield report
+
+
+def print_summary(folder: Path, summary: dict[str, Any]) -> None:
+    """A finished scan in a few lines."""
+    print(f"verdict: {printable(summary['verdict']['text'])}")
+    model = summary["model"]
+    for name, key in (("training accuracy", "train_accuracy"), ("test accuracy", "val_accuracy")):
+        if model.get(key) is not None:
+            print(f"{name}: {model[key]:.2%}")
+    if model.get("attack_success_rate") is not None:
+        print(f"attack success rate: {model['attack_success_rate']:.2%}")
+    for record in summary["detectors"].values():
+        line = f"{record['title']}: {record['flagged']} of {summary['dataset']['scanned']} flagged"
+        if record["metrics"]:
+            m = record["metrics"]
+            line += f"; AUROC {m['auroc']:.4f}, TPR {m['tpr']:.3f}, FPR {m['fpr']:.4f}"
+        print(f"{line}; {record['seconds']:.0f} s")
+        for note in record["notes"]:
+            print(f"  note: {printable(note)}")
+    for note in model.get("notes") or []:
+        print(f"note: {printable(note)}")
+    print(f"run folder: {folder}")
+
+
+def print_dataset(name: str, as_json: bool, reused: bool = False) -> None:
+    """A stored data set and what was skipped, in words or as JSON."""
+    from dataclasses import asdict
+
+    from mspc_core.data.store import open_dataset
+
+    dataset = open_dataset(name)
+    info, skipped = dataset.info, dataset.skipped()
+    if as_json:
+        rows = skipped.to_dict("records")
+        print(json.dumps({**asdict(info), "reused": reused, "skipped_files": rows}, ensure_ascii=False))
+        return
+    print(f"data set {info.name}: {info.count} images, {len(info.classes)} classes, {info.size} px")
+    if reused:
+        print("already stored: nothing had to be read again")
+    if info.resized:
+        print(f"resized to {info.size}×{info.size}: {info.resized} that had another size")
+    if len(skipped):
+        print(f"skipped {len(skipped)}:")
+        for path, reason in skipped.head(20).itertuples(index=False):
+            print(f"  {printable(path)}: {printable(reason)}")
+        if len(skipped) > 20:
+            print(f"  … and {len(skipped) - 20} more (skipped.parquet in {dataset.root})")
