@@ -183,7 +183,7 @@ def _series(
 
 @st.cache_resource(max_entries=2, show_spinner=False)
 def _partners(folder: str, scores: int, count: int, seed: int) -> np.ndarray:
-    from mspc_core.detectors.transplant import draw_partners
+    from mspc_core.detectors.regions import draw_partners
 
     predicted = cache.scores_of(Run(Path(folder)))["predicted"].to_numpy()
     return draw_partners(predicted, count, seed)
@@ -193,7 +193,7 @@ def _partners(folder: str, scores: int, count: int, seed: int) -> np.ndarray:
 def _demonstration(folder: str, model: int, masks: int, scores: int, position: int) -> Demonstration:
     import torch
 
-    from mspc_core.detectors.transplant import cut_region, transplant
+    from mspc_core.detectors.regions import cut_region, transplant
     from mspc_core.engine.forward import frozen, to_float
 
     run = Run(Path(folder))

@@ -17,19 +17,26 @@ from typing import ClassVar, Self
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mspc_core.detectors.base import Artifacts, Needs, Threshold
+from mspc_core.detectors.regions import (
+    CLASSES_PER_STEP,
+    COLLAPSED,
+    balanced_draw,
+    cells_along,
+    cut_region,
+    draw_partners,
+    enlarged,
+    transplant,
+    transplant_loss,
+)
 from mspc_core.engine.device import batch_size_for, gradient_batch_for
 from mspc_core.engine.forward import counting, frozen, predict_logits, to_float
 from mspc_core.errors import Progress, ShouldStop, stop_if
 
 _REFERENCE_PIXELS = 32 * 32  # prices are per pixel of an image of this size,
 _REFERENCE_CELLS = 16 * 16  # and the learning rate was chosen for a grid of this size
-_MOST_CELLS = 32
-_CLASSES_PER_STEP = 40
-_COLLAPSED = 0.02  # a mask whose largest weight is below this has let go of every pixel
 
 
 @dataclass(frozen=True)
@@ -54,34 +61,6 @@ class TransplantConfig:
     cut: float = 0.2
     partners: int = 16
     seed: int = 0
-
-
-def cut_region(mask: np.ndarray, cut: float) -> np.ndarray:
-    """Where a mask, divided by its maximum, is above `cut`: bool, same shape [H, W]. Nothing if the mask collapsed."""
-    top = float(mask.max())
-    region: np.ndarray = mask > cut * top if top >= _COLLAPSED else np.zeros(mask.shape, dtype=bool)
-    return region
-
-
-def transplant(source: Tensor, partners: Tensor, region: Tensor) -> Tensor:
-    """Paste the region of each source image on its partners.
-
-    source: [B, 3, H, W]; partners: [B, K, 3, H, W]; region: bool [B, 1, H, W] → [B, K, 3, H, W].
-    """
-    return torch.where(region.unsqueeze(1), source.unsqueeze(1), partners)
-
-
-def transplant_loss(
-    model: nn.Module, images: Tensor, partners: Tensor, owners: Tensor, masks: Tensor, *, weights: Tensor, cap: float
-) -> Tensor:
-    """Σ over samples of weight · min(CE(F(m ⊙ x + (1 − m) ⊙ x′), c), cap), a scalar; gradients flow to the masks.
-
-    images, partners: x and x′, float [B, 3, H, W]; owners: c, int [B]; masks: m, each sample's own, [B, H, W];
-    weights: [B]; 1 / (number drawn of its class) makes the sum one of means within classes.
-    """
-    mixed = partners + masks.unsqueeze(1) * (images - partners)
-    losses = F.cross_entropy(model(mixed).float(), owners, reduction="none")
-    return (losses.clamp(max=cap) * weights).sum()
 
 
 class Transplant:
@@ -151,11 +130,11 @@ class Transplant:
         predicted = logits.argmax(1).numpy()
         partners = draw_partners(predicted, config.partners, config.seed + 1)
         members = {int(c): np.flatnonzero(predicted == c) for c in np.unique(predicted)}
-        cells = (_cells(height, config.cell), _cells(width, config.cell))
+        cells = (cells_along(height, config.cell), cells_along(width, config.cell))
         masks = torch.zeros(logits.shape[1], height, width)
         if len(members) < 2:
             return masks.numpy()
-        steps = config.steps * max(1, round(len(members) / _CLASSES_PER_STEP))
+        steps = config.steps * max(1, round(len(members) / CLASSES_PER_STEP))
         with frozen(model) as device:
             grid = torch.zeros(logits.shape[1], 1, *cells, device=device)
             grid[list(members)] = 1.0
@@ -165,13 +144,13 @@ class Transplant:
             optimizer = torch.optim.SGD([grid], lr=rate, momentum=config.momentum)
             for step in range(steps):
                 stop_if(should_stop)
-                rows = _balanced_draw(members, config.images_per_step, generator)
+                rows = balanced_draw(members, config.images_per_step, generator)
                 others = partners[rows, generator.integers(config.partners, size=len(rows))]
                 price = config.first_price * (config.last_price / config.first_price) ** (step / steps)
                 drawn, owners, counts = np.unique(predicted[rows], return_inverse=True, return_counts=True)
                 optimizer.zero_grad()
                 price *= _REFERENCE_PIXELS / (height * width)
-                (price * _enlarged(grid[drawn], height, width).sum()).backward()
+                (price * enlarged(grid[drawn], height, width).sum()).backward()
                 # Part by part, so that memory stays small; the sum of the gradients is the same.
                 for part in np.array_split(np.arange(len(rows)), -(-len(rows) // gradient_batch_for(device, height))):
                     transplant_loss(
@@ -179,7 +158,7 @@ class Transplant:
                         to_float(images[rows[part]], device),
                         to_float(images[others[part]], device),
                         torch.from_numpy(predicted[rows[part]]).to(device),
-                        _enlarged(grid[drawn], height, width)[torch.from_numpy(owners[part]).to(device)],
+                        enlarged(grid[drawn], height, width)[torch.from_numpy(owners[part]).to(device)],
                         weights=torch.from_numpy((1.0 / counts[owners[part]]).astype(np.float32)).to(device),
                         cap=config.loss_cap,
                     ).backward()
@@ -187,7 +166,7 @@ class Transplant:
                 with torch.no_grad():
                     grid.clamp_(0.0, 1.0)
                 progress(step + 1, steps, "")
-            masks = _enlarged(grid.detach(), height, width)
+            masks = enlarged(grid.detach(), height, width)
         learned: np.ndarray = masks.cpu().numpy().astype(np.float32)
         return learned
 
@@ -235,41 +214,6 @@ class Transplant:
         return turned
 
 
-def draw_partners(predicted: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """For each sample, `count` random rows the model gives another class: int64 [N, count], -1 where there is none."""
-    generator = np.random.default_rng([seed, 7])
-    order = np.argsort(predicted, kind="stable")
-    lowest = np.searchsorted(predicted[order], predicted, side="left")
-    own = np.searchsorted(predicted[order], predicted, side="right") - lowest
-    others = len(predicted) - own
-    # Draw among the rows outside the sample's own block of the class-sorted order.
-    drawn = (generator.random((len(predicted), count)) * others[:, None]).astype(np.int64)
-    drawn += np.where(drawn >= lowest[:, None], own[:, None], 0)
-    partners: np.ndarray = order[np.minimum(drawn, len(predicted) - 1)]
-    partners[others == 0] = -1
-    return partners
-
-
-def _cells(pixels: int, cell: int) -> int:
-    """Cells along a side: at least 8 and at most 32, so that large images do not bring back single-pixel masks."""
-    return int(np.clip(pixels // cell, min(8, pixels), _MOST_CELLS))
-
-
-def _enlarged(grid: Tensor, height: int, width: int) -> Tensor:
-    """[C, 1, h, w] → [C, H, W], bilinear."""
-    return F.interpolate(grid, size=(height, width), mode="bilinear", align_corners=False)[:, 0]
-
-
-def _balanced_draw(members: dict[int, np.ndarray], count: int, generator: np.random.Generator) -> np.ndarray:
-    """About `count` rows, the same number from each class (from some of the classes where there are many)."""
-    classes = list(members)
-    if len(classes) > _CLASSES_PER_STEP:
-        classes = list(generator.choice(classes, _CLASSES_PER_STEP, replace=False))
-    each = max(2, count // len(classes))
-    drawn = [generator.choice(members[c], min(each, len(members[c])), replace=False) for c in classes]
-    return np.sort(np.concatenate(drawn))
-
-
 def _class_table(
     scores: np.ndarray, predicted: np.ndarray, masks: np.ndarray, regions: np.ndarray
 ) -> list[dict[str, float | int]]:
@@ -299,6 +243,6 @@ def _notes(predicted: np.ndarray, masks: np.ndarray) -> list[str]:
         notes.append(
             "The model predicts one class for every image, so there is nothing to transplant to: no sample was scored."
         )
-    elif all(masks[c].max() < _COLLAPSED for c in used):
+    elif all(masks[c].max() < COLLAPSED for c in used):
         notes.append("No class has a small region that turns other images: nothing could be transplanted.")
     return notes

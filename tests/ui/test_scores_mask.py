@@ -43,10 +43,10 @@ def unfinish(run: Run, *, state: str = "running") -> None:
 @pytest.fixture
 def running(tiny_run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A run of which only SPC has finished, seen as alive."""
-    from mspc_core import jobs
+    from mspc_core import job_status
 
     unfinish(tiny_run)
-    monkeypatch.setattr(jobs, "_locked", lambda _: True)
+    monkeypatch.setattr(job_status, "locked", lambda _: True)
     return tiny_run
 
 

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mspc_core.detectors.transplant import Transplant, TransplantConfig, cut_region, draw_partners, transplant_loss
-from mspc_core.detectors.transplant import transplant as paste
+from mspc_core.detectors.regions import cut_region, draw_partners, transplant_loss
+from mspc_core.detectors.regions import transplant as paste
+from mspc_core.detectors.transplant import Transplant, TransplantConfig
 from mspc_core.engine.forward import counting
 
 QUICK = TransplantConfig(steps=120, images_per_step=40, partners=8)

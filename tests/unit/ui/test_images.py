@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mspc_core.detectors.transplant import cut_region
+from mspc_core.detectors.regions import cut_region
 from ui import images
 
 
