@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy as np
 from benchmarks import common
 from mspc_core import atomic, demo, evaluate, runs
 from mspc_core.data.store import Dataset, open_dataset
-from mspc_core.detectors.mspc import MSPC, preset
+from mspc_core.detectors.mspc import MSPC, PAPER
 from mspc_core.home import runs_folder
 from mspc_core.models.checkpoint import load_saved_model
 from mspc_core.scan import pixels_of, scanned_rows
@@ -32,7 +33,7 @@ def published_schedule(dataset: Dataset, seed: int) -> dict[str, Any]:
         return found
     model, _ = load_saved_model(runs_folder() / f"{dataset.info.name}-scan")
     rows = scanned_rows(dataset)
-    detector = MSPC(preset("paper", seed=seed)).fit(model, pixels_of(dataset, rows), labels=np.zeros(len(rows), int))
+    detector = MSPC(replace(PAPER, seed=seed)).fit(model, pixels_of(dataset, rows), labels=np.zeros(len(rows), int))
     truth = evaluate.truth_table(dataset, rows)["is_backdoor"].to_numpy(dtype=bool)
     metrics = evaluate.detection_metrics(truth, detector.decision_scores_, detector.labels_)
     found = {

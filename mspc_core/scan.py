@@ -40,7 +40,8 @@ def execute(folder: Path, reporter: Reporter) -> None:
 
     dataset = _data_stage(run, config, reporter)
     config = run.config()
-    preflight(config, dataset)
+    if not (run.folder / "model.json").is_file():  # a resumed run needs neither the weights' file nor a new model
+        preflight(config, dataset)
     rows = scanned_rows(dataset)
     images, labels = pixels_of(dataset, rows), dataset.manifest["label"].to_numpy()[rows].astype(np.int64)
 
@@ -177,7 +178,7 @@ def _model_stage(
             on_epoch=lambda n, loss, hit: reporter.log(f"epoch {n}: loss {loss:.4f}, training accuracy {hit:.4f}"),
         )
         train.write_early_losses(run.folder / "early_losses.npz", history)
-        about |= {"trained_here": True, "training": train.config_as_json(chosen), "notes": []}
+        about |= {"trained_here": True, "training": asdict(chosen), "notes": []}
         about |= {"train_loss": history.train_loss, "train_accuracy_per_epoch": history.train_accuracy}
     about["train_accuracy"] = evaluate.accuracy(model, images, labels)
     held = dataset.indices("test")

@@ -12,7 +12,7 @@ image leaves the scoring as soon as the majority of its scales is decided.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import numpy as np
@@ -261,8 +261,3 @@ class _Steps:
                 self._progress(round(1000 * min(1.0, fraction)), 1000, message)
 
         return report
-
-
-def preset(name: str, **changes: object) -> MSPCConfig:
-    """A named preset ("fast" or "paper") with some fields changed."""
-    return replace(PRESETS[name], **changes)  # type: ignore[arg-type]

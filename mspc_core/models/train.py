@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -203,7 +203,3 @@ def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, hist
 def write_early_losses(path: Path, history: History) -> None:
     """Keep the early losses for detectors that read them (`losses` [epochs, N])."""
     atomic.write_with(path, lambda handle: np.savez_compressed(handle, losses=history.early_losses))
-
-
-def config_as_json(config: TrainConfig) -> dict[str, object]:
-    return asdict(config)
