@@ -8,6 +8,7 @@
       truth.parquet     sample_id, is_backdoor, original_label, source_path   (lab data only; only
                         `mspc_core.evaluate` reads it)
       recipe.json       how a lab data set was poisoned           (lab data only)
+      trigger.npz       what its attack learned, as plain arrays  (lab data whose attack learns)
 
 A data set is written into a temporary folder and renamed into place, so it is whole or absent.
 """
@@ -20,6 +21,8 @@ import json
 import os
 import secrets
 import shutil
+import zipfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -95,6 +98,18 @@ class Dataset:
         """How a lab data set was poisoned, or None."""
         path = self.root / "recipe.json"
         return atomic.read_json(path) if path.is_file() else None
+
+    def trigger(self) -> dict[str, np.ndarray]:
+        """What the attack of a lab data set learned, as plain arrays; {} for most. Raises `InputError` if damaged."""
+        try:
+            with np.load(self.root / "trigger.npz", allow_pickle=False) as stored:
+                return {key: stored[key] for key in stored.files}
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(
+                f"The trigger of {self.info.name!r} cannot be read ({error}): poison the data again."
+            ) from None
 
 
 def open_dataset(name: str) -> Dataset:
@@ -247,7 +262,12 @@ class DatasetWriter:
         return self._skipped
 
     def commit(
-        self, *, source_key: str, truth: pd.DataFrame | None = None, recipe: dict[str, Any] | None = None
+        self,
+        *,
+        source_key: str,
+        truth: pd.DataFrame | None = None,
+        recipe: dict[str, Any] | None = None,
+        trigger: Mapping[str, np.ndarray] | None = None,
     ) -> Dataset:
         """Make the data set visible under its name and open it. Raises `InputError` when the name is taken."""
         import pandas as pd
@@ -262,6 +282,9 @@ class DatasetWriter:
             self._parquet("truth", truth)
         if recipe is not None:
             atomic.write_json(self._folder / "recipe.json", recipe)
+        if trigger:
+            arrays: dict[str, Any] = dict(trigger)
+            atomic.write_with(self._folder / "trigger.npz", lambda handle: np.savez(handle, **arrays))
         info = DatasetInfo(
             name=self.name,
             classes=self.classes,

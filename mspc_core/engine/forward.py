@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mspc_core.engine.device import batch_size_for
+from mspc_core.engine.device import autocast, batch_size_for
 from mspc_core.errors import InputError, Progress, ShouldStop, stop_if
 
 
@@ -49,14 +49,17 @@ def counting(model: nn.Module) -> Iterator[ForwardCount]:
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[torch.device]:
-    """Evaluation mode without parameter gradients inside the block; both are restored. Yields the model's device."""
+    """Evaluation mode without parameter gradients inside the block, in mixed precision where that pays; all is
+    restored. Yields the model's device."""
     training = model.training
     wanted = [parameter.requires_grad for parameter in model.parameters()]
     model.eval()
     for parameter in model.parameters():
         parameter.requires_grad_(False)
+    device = device_of(model)
     try:
-        yield device_of(model)
+        with autocast(device, True):
+            yield device
     finally:
         model.train(training)
         for parameter, value in zip(model.parameters(), wanted, strict=True):
@@ -112,13 +115,18 @@ def predict_logits(
             if progress:
                 progress(min(start + step, len(rows)), len(rows), "predicting")
     logits = torch.cat(found) if found else torch.empty(0, 0)  # [N, C]
+    check_finite(logits)
+    return logits
+
+
+def check_finite(logits: Tensor) -> None:
+    """Raises `InputError` where a model gives NaN or infinity. logits: [N, C]."""
     if not torch.isfinite(logits).all():
         broken = int((~torch.isfinite(logits).all(1)).sum())
         raise InputError(
             f"The model gives NaN or infinite outputs on {broken} of {len(logits)} images: "
             "its weights or its normalisation are damaged; train or load another model."
         )
-    return logits
 
 
 def scaled_agreement(

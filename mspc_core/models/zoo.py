@@ -171,8 +171,8 @@ def _torchvision_model(spec: ModelSpec) -> nn.Module:
     return model
 
 
-def feature_layer(model: nn.Module) -> nn.Module:
-    """The last linear layer: its input is what the model's features are."""
+def feature_layer(model: nn.Module) -> nn.Linear:
+    """The last linear layer: its input is what the model's features are. Raises `InputError` where there is none."""
     layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
     if not layers:
         raise InputError("This architecture has no final linear layer, so its features cannot be read.")
