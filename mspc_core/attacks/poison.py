@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mspc_core.attacks import base
+from mspc_core.attacks.labels import LABEL_MODES, poisoned_labels
 from mspc_core.data.store import Dataset, DatasetWriter, sample_id
 from mspc_core.errors import InputError, Progress, ShouldStop, stop_if
 
@@ -36,24 +37,41 @@ def resolve_class(classes: tuple[str, ...], wanted: str) -> int:
 
 
 def plan_poison(
-    labels: np.ndarray, train: np.ndarray, *, target: int, rate: float, cover_ratio: float, seed: int, from_target: bool
+    labels: np.ndarray,
+    train: np.ndarray,
+    *,
+    target: int,
+    rate: float,
+    cover_ratio: float,
+    seed: int,
+    from_target: bool,
+    mode: str = "all-to-one",
 ) -> Plan:
-    """Choose `rate` of the training rows, from other classes than the target unless `from_target`.
+    """Choose `rate` of the training rows: for all-to-one from other classes than the target (unless `from_target`), for
+    clean labels from the target class, else from all.
 
-    Poison drawn from the target class keeps its label and is no backdoor sample in any useful sense, so it is left out
-    unless asked for.
+    Poison drawn from the target class keeps its label and is no backdoor sample in any useful sense, so all-to-one
+    leaves it out unless asked for. Cover samples come from all classes where the attack is clean-label.
     """
     if not 0 < rate < 1:
         raise InputError(f"A poison rate must lie between 0 and 1, not {rate}.")
     count = round(rate * len(train))
-    pool = train if from_target else train[labels[train] != target]
-    wanted = count + round(count * cover_ratio)
-    if count < 1 or wanted > len(pool):
+    covers = round(count * cover_ratio)
+    pool = train
+    if mode == "clean":
+        pool = train[labels[train] == target]
+    elif mode == "all-to-one" and not from_target:
+        pool = train[labels[train] != target]
+    free = len(train) - count if mode == "clean" else len(pool) - count
+    if count < 1 or count > len(pool) or covers > free:
         raise InputError(
-            f"A rate of {rate:g} asks for {wanted} samples, but only {len(pool)} of {len(train)} can be used."
+            f"A rate of {rate:g} asks for {count + covers} samples, but only {len(pool)} of {len(train)} can be used."
         )
-    chosen = np.random.default_rng([seed, 1]).permutation(pool)[:wanted]
-    return Plan(np.sort(chosen[:count]), np.sort(chosen[count:]))
+    generator = np.random.default_rng([seed, 1])
+    chosen = generator.permutation(pool)
+    poisoned = chosen[:count]
+    rest = generator.permutation(np.setdiff1d(train, poisoned)) if mode == "clean" else chosen[count:]
+    return Plan(np.sort(poisoned), np.sort(rest[:covers]))
 
 
 def poison_dataset(
@@ -65,39 +83,67 @@ def poison_dataset(
     name: str,
     seed: int = 0,
     from_target: bool = False,
+    label_mode: str = "",
     progress: Progress | None = None,
     should_stop: ShouldStop | None = None,
 ) -> Dataset:
-    """A new data set `name` in which `rate` of the training samples carry the trigger and the target's label.
+    """A new data set `name` in which `rate` of the training samples carry the trigger and another label.
 
-    Other splits stay as they are. Truth goes to `truth.parquet`, the settings to `recipe.json`.
+    label_mode: one of `labels.LABEL_MODES`; empty takes the attack's own (clean, or all-to-one). Other splits stay as
+    they are. Truth goes to `truth.parquet`, the settings to `recipe.json`, what the attack learned to `trigger.npz`.
     """
     import pandas as pd
 
     if dataset.has_truth:
         raise InputError(f"{dataset.info.name!r} is a poisoned data set already: poison a clean one.")
     manifest, info = dataset.manifest, dataset.info
+    mode = check_mode(attack, label_mode)
     labels = manifest["label"].to_numpy().astype(np.int64)
     train = dataset.indices("train")
     plan = plan_poison(
-        labels, train, target=target, rate=rate, cover_ratio=attack.cover_ratio, seed=seed, from_target=from_target
+        labels,
+        train,
+        target=target,
+        rate=rate,
+        cover_ratio=attack.cover_ratio,
+        seed=seed,
+        from_target=from_target,
+        mode=mode,
     )
     poisoned, covers = np.zeros(len(labels), bool), np.zeros(len(labels), bool)
     poisoned[plan.poisoned], covers[plan.covers] = True, True
+    planted = labels.copy()
+    planted[plan.poisoned] = poisoned_labels(
+        labels[plan.poisoned],
+        mode,
+        target=target,
+        classes=len(info.classes),
+        generator=np.random.default_rng([seed, 4]),
+    )
+    task = base.Task(
+        images=dataset.pixels[train],
+        labels=labels[train],
+        target=target,
+        classes=len(info.classes),
+        seed=seed,
+        progress=progress,
+        should_stop=should_stop,
+    )
+    state = attack.learn(task)
     generator = np.random.default_rng([seed, 2])
-    recipe = make_recipe(attack, rate=rate, target=target, seed=seed, source=info.name)
+    recipe = make_recipe(attack, rate=rate, target=target, seed=seed, source=info.name, mode=mode)
     identities: list[str] = []
     with DatasetWriter(name, size=info.size, classes=info.classes, kind="lab", source=info.name) as writer:
         for start in range(0, len(labels), _CHUNK):
             stop_if(should_stop)
             rows = np.arange(start, min(start + _CHUNK, len(labels)))
             images = np.array(dataset.pixels[rows])
-            if poisoned[rows].any():
-                images[poisoned[rows]] = attack.apply(images[poisoned[rows]], generator)
-            if covers[rows].any():
-                images[covers[rows]] = attack.apply_cover(images[covers[rows]], generator)
+            hits, covered = poisoned[rows], covers[rows]
+            if hits.any():
+                images[hits] = attack.plant(images[hits], generator, state, labels=labels[rows][hits])
+            if covered.any():
+                images[covered] = attack.apply_cover(images[covered], generator, state)
             for image, row in zip(images, manifest.iloc[rows].to_dict("records"), strict=True):
-                hit = poisoned[len(identities)]
                 # A neutral path: one like "stop/17.png" under another label would give the truth away.
                 path = f"{row['split']}/{len(identities):06d}"
                 identities.append(
@@ -105,7 +151,7 @@ def poison_dataset(
                         image,
                         identity=sample_id(path, image.tobytes()),
                         path=path,
-                        label=target if hit else row["label"],
+                        label=int(planted[len(identities)]),
                         split=row["split"],
                         width=row["width"],
                         height=row["height"],
@@ -116,17 +162,31 @@ def poison_dataset(
                 progress(len(identities), len(labels), f"applying {attack.title}")
         truth = pd.DataFrame({"sample_id": identities, "is_backdoor": poisoned, "original_label": labels})
         truth["source_path"] = manifest["path"].to_numpy()
+        truth["is_cover"] = covers
         key = f"lab:{info.content_key}:{attack.name}:{recipe}"
-        return writer.commit(source_key=key, truth=truth, recipe=recipe)
+        return writer.commit(source_key=key, truth=truth, recipe=recipe, trigger=state)
 
 
-def make_recipe(attack: Attack, *, rate: float, target: int, seed: int, source: str) -> dict[str, Any]:
+def check_mode(attack: Attack, label_mode: str) -> str:
+    """The label mode of a poisoning; empty takes the attack's own. Raises `InputError` for one that does not fit."""
+    mode = label_mode or ("clean" if attack.clean_label else "all-to-one")
+    if mode not in LABEL_MODES:
+        raise InputError(f"Label modes are {', '.join(LABEL_MODES)}; not {mode!r}.")
+    if attack.clean_label and mode != "clean":
+        raise InputError(f"{attack.title} keeps the labels: it cannot be planted with the label mode {mode}.")
+    return mode
+
+
+def make_recipe(
+    attack: Attack, *, rate: float, target: int, seed: int, source: str, mode: str = "all-to-one"
+) -> dict[str, Any]:
     """Everything needed to plant or use the trigger again."""
     return {
         "attack": attack.name,
         "config": base.as_json(attack),
         "rate": rate,
         "target_class": target,
+        "label_mode": mode,
         "seed": seed,
         "source": source,
     }

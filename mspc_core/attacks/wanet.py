@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from mspc_core.attacks.base import to_uint8
+from mspc_core.attacks.base import NOTHING, Attack, Preset, State, to_uint8
 from mspc_core.errors import InputError
 
 
@@ -41,13 +41,17 @@ def warp(images: np.ndarray, fields: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class WaNet:
+class WaNet(Attack):
     """k: size of the control grid; strength: s. noise_mode: for each poisoned sample, two more are warped with a field
     that is disturbed at random and keep their label, so that a model learns this warp and not warping as such."""
 
     name: ClassVar[str] = "wanet"
     title: ClassVar[str] = "WaNet warp"
     citation: ClassVar[str] = "Nguyen & Tran, ICLR 2021, arXiv 2102.10369"
+    explains: ClassVar[str] = "The whole image is bent a little, like a reflection in a wavy mirror."
+    presets: ClassVar[dict[str, Preset]] = {
+        "published": Preset({"k": 4, "strength": 0.5, "noise_mode": True}, "Nguyen & Tran 2021, section 4.1"),
+    }
 
     k: int = 4
     strength: float = 0.5
@@ -62,11 +66,11 @@ class WaNet:
     def cover_ratio(self) -> float:
         return 2.0 if self.noise_mode else 0.0
 
-    def apply(self, images: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    def apply(self, images: np.ndarray, generator: np.random.Generator, state: State = NOTHING) -> np.ndarray:
         """See `Attack.apply`. The same field for every image."""
         return warp(images, warp_field(images.shape[1], self.k, self.strength, self.field_seed))
 
-    def apply_cover(self, images: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    def apply_cover(self, images: np.ndarray, generator: np.random.Generator, state: State = NOTHING) -> np.ndarray:
         """The field plus uniform noise of up to one pixel, drawn anew for each image (the paper's noise mode)."""
         size = images.shape[1]
         noise = generator.uniform(-1.0, 1.0, (*images.shape[:3], 2)) / size
