@@ -79,10 +79,12 @@ def accuracy(model: nn.Module, images: np.ndarray, labels: np.ndarray) -> float 
 
 
 def attack_success_rate(model: nn.Module, dataset: Dataset) -> float | None:
-    """Share of clean test images from other classes that the recipe's trigger turns into the target class.
+    """Share of clean test images whose prediction the recipe's trigger moves to where the attacker wants it: the target
+    class (images of other classes), the next class (all-to-all), any wrong class (random labels).
 
     None without a recipe or a test split. Images are chosen and triggered with a fixed seed.
     """
+    from mspc_core.attacks.labels import attack_succeeded
     from mspc_core.attacks.poison import trigger_from
     from mspc_core.engine.forward import predict_logits
 
@@ -90,15 +92,18 @@ def attack_success_rate(model: nn.Module, dataset: Dataset) -> float | None:
     rows = dataset.indices("test")
     if recipe is None or not len(rows):
         return None
-    target = int(recipe["target_class"])
-    labels = dataset.manifest["label"].to_numpy()
+    target, mode = int(recipe["target_class"]), str(recipe.get("label_mode", "all-to-one"))
+    labels = dataset.manifest["label"].to_numpy().astype(np.int64)
     generator = np.random.default_rng(0)
+    usable = rows if mode in ("all-to-all", "random") else rows[labels[rows] != target]
     # Drawn at random: a test split is often sorted by class.
-    rows = np.sort(generator.permutation(rows[labels[rows] != target])[:_MOST_TRIGGERED])
+    rows = np.sort(generator.permutation(usable)[:_MOST_TRIGGERED])
     if not len(rows):
         return None
-    triggered = trigger_from(recipe).apply(np.array(dataset.pixels[rows]), generator)
-    return float((predict_logits(model, triggered).argmax(1).numpy() == target).mean())
+    triggered = trigger_from(recipe).apply(np.array(dataset.pixels[rows]), generator, dataset.trigger())
+    predicted = predict_logits(model, triggered).argmax(1).numpy()
+    classes = len(dataset.info.classes)
+    return float(attack_succeeded(predicted, labels[rows], mode, target=target, classes=classes).mean())
 
 
 def truth_table(dataset: Dataset, rows: np.ndarray) -> dict[str, Any]:

@@ -10,6 +10,8 @@ import pytest
 
 # Two test processes with two threads each fight over two cores; one thread each is faster and repeatable.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Exact comparisons with slow reference implementations; mixed precision has tests of its own.
+os.environ.setdefault("BACKDOOR_LENS_PRECISION", "float32")
 
 
 @pytest.fixture

@@ -38,3 +38,10 @@ def write_folder(root: Path, each: int, *, seed: int = 0, size: int = 16, test_e
             for number in range(count):
                 Image.fromarray(shape_image(kind, generator, size)).save(folder / f"{number:04d}.png")
     return root
+
+
+def shape_arrays(each: int, *, size: int = 16, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """The same pictures as arrays: uint8 [4 · each, size, size, 3] and labels int64, in turn 0, 1, 2, 3, 0, …"""
+    generator = np.random.default_rng(seed)
+    labels = np.tile(np.arange(len(SHAPES)), each)
+    return np.stack([shape_image(int(kind), generator, size) for kind in labels]), labels.astype(np.int64)

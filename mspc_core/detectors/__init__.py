@@ -14,6 +14,20 @@ REGISTRY: dict[str, str] = {
     "spc": "mspc_core.detectors.spc:SPC",
     "mspc": "mspc_core.detectors.mspc:MSPC",
     "transplant": "mspc_core.detectors.transplant:Transplant",
+    "pattern": "mspc_core.detectors.pattern:Pattern",
+    "second_opinion": "mspc_core.detectors.second_opinion:SecondOpinion",
+    "spc_limited": "mspc_core.detectors.spc_limited:SPCLimited",
+    "strip": "mspc_core.detectors.strip:STRIP",
+    "sdfct": "mspc_core.detectors.sdfct:SDFCT",
+    "abl": "mspc_core.detectors.abl:ABL",
+    "cognitive_distillation": "mspc_core.detectors.cognitive_distillation:CognitiveDistillation",
+    "activation_clustering": "mspc_core.detectors.activation_clustering:ActivationClustering",
+    "spectral_signatures": "mspc_core.detectors.spectral_signatures:SpectralSignatures",
+    "scan_cov": "mspc_core.detectors.scan_cov:SCAn",
+    "spectre": "mspc_core.detectors.spectre:Spectre",
+    "beatrix": "mspc_core.detectors.beatrix:Beatrix",
+    "ibd_psc": "mspc_core.detectors.ibd_psc:IBDPSC",
+    "flare": "mspc_core.detectors.flare:Flare",
 }
 
 

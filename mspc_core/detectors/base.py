@@ -7,7 +7,7 @@ truth, and neither attacks nor evaluation are imported here.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 
@@ -32,13 +32,51 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a detector cannot do without."""
+    """What a detector cannot do without. clean_data: a few hundred images that are known to be clean, with labels.
+    min_classes, min_per_class: of the scanned data (a class that holds fewer samples stops the detector)."""
 
     labels: bool = False
     gradients: bool = False
     batch_norm: bool = False
     clean_data: bool = False
     min_classes: int = 2
+    min_per_class: int = 1
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What a scan has to offer. None: not known yet (the model is not built)."""
+
+    classes: int
+    smallest_class: int
+    clean_data: bool = False
+    gradients: bool | None = None
+    batch_norm: bool | None = None
+
+
+def obstacle(needs: Needs, situation: Situation) -> str | None:
+    """Why a detector cannot run here, as the end of "… cannot run: ", or None if nothing stands in its way."""
+    if needs.clean_data and not situation.clean_data:
+        return "it needs clean data, and no part of this data set was named as trusted"
+    if needs.batch_norm and situation.batch_norm is False:
+        return "it needs BatchNorm layers, and this model has none"
+    if needs.gradients and situation.gradients is False:
+        return "it needs gradients, and this model gives none"
+    if situation.classes < needs.min_classes:
+        return f"it needs at least {needs.min_classes} classes, and this data set has {situation.classes}"
+    if situation.smallest_class < needs.min_per_class:
+        return (
+            f"it needs at least {needs.min_per_class} samples in every class, and the smallest class has "
+            f"{situation.smallest_class}"
+        )
+    return None
+
+
+class CleanData(NamedTuple):
+    """Images that are known to be clean: uint8 [M, H, W, 3], labels int64 [M]."""
+
+    images: np.ndarray
+    labels: np.ndarray
 
 
 @dataclass
@@ -71,14 +109,16 @@ class Detector(Protocol):
         images: np.ndarray,
         *,
         labels: np.ndarray,
+        clean: CleanData | None = None,
         progress: Progress | None = None,
         should_stop: ShouldStop | None = None,
     ) -> Self:
         """Score every image.
 
         model: takes float [B, 3, H, W] in [0, 1], gives logits [B, C]. images: uint8 [N, H, W, 3].
-        labels: int [N], as given (possibly wrong). Afterwards `decision_scores_` is float64 [N], higher is more
-        suspicious, and `labels_` is bool [N], both in the order of `images`. Raises `Cancelled`, `InputError`.
+        labels: int [N], as given (possibly wrong). clean: given to detectors that need it (`Needs.clean_data`) and
+        ignored by the others, so that none is helped by accident. Afterwards `decision_scores_` is float64 [N], higher
+        is more suspicious, and `labels_` is bool [N], both in the order of `images`. Raises `Cancelled`, `InputError`.
         """
         ...
 

@@ -20,7 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mspc_core.detectors.base import SCALES, Artifacts, Needs, Threshold
+from mspc_core.detectors.base import SCALES, Artifacts, CleanData, Needs, Threshold
+from mspc_core.detectors.catalog import CATALOG
 from mspc_core.engine.device import gradient_batch_for
 from mspc_core.engine.forward import (
     counting,
@@ -88,9 +89,9 @@ class MSPC:
     """Bi-level MSPC. Score in [−1, 1]; flagged where it is above 0, that is, where most scales agree."""
 
     name: ClassVar[str] = "mspc"
-    title: ClassVar[str] = "MSPC"
-    citation: ClassVar[str] = "Pal et al., ICLR 2024, arXiv 2403.10717"
-    needs: ClassVar[Needs] = Needs(gradients=True)
+    title: ClassVar[str] = CATALOG["mspc"].title
+    citation: ClassVar[str] = CATALOG["mspc"].citation
+    needs: ClassVar[Needs] = CATALOG["mspc"].needs
 
     decision_scores_: np.ndarray
     threshold_: Threshold
@@ -106,6 +107,7 @@ class MSPC:
         images: np.ndarray,
         *,
         labels: np.ndarray,
+        clean: CleanData | None = None,
         progress: Progress | None = None,
         should_stop: ShouldStop | None = None,
     ) -> Self:
@@ -155,7 +157,7 @@ class MSPC:
             )
             black = int(model(torch.zeros(1, 3, *images.shape[1:3], device=device)).argmax())
         self.decision_scores_ = 2.0 * agreement.mean(1) - 1.0
-        self.threshold_ = Threshold(0.0, "natural", "most of the scales keep the predicted class under the mask")
+        self.threshold_ = Threshold(0.0, "natural", CATALOG["mspc"].rule)
         self.labels_ = self.decision_scores_ > 0.0
         share = float((predicted[self.labels_] == black).mean()) if self.labels_.any() else 0.0
         if share > 0.5:

@@ -12,7 +12,8 @@ from typing import ClassVar, Self
 import numpy as np
 from torch import nn
 
-from mspc_core.detectors.base import SCALES, Artifacts, Needs, Threshold
+from mspc_core.detectors.base import SCALES, Artifacts, CleanData, Needs, Threshold
+from mspc_core.detectors.catalog import CATALOG
 from mspc_core.engine.forward import counting, predict_logits, scaled_agreement
 from mspc_core.errors import Progress, ShouldStop
 
@@ -25,13 +26,28 @@ class SPCConfig:
     threshold: float = 0.5
 
 
+def agreement_over_scales(
+    model: nn.Module,
+    images: np.ndarray,
+    scales: tuple[float, ...],
+    *,
+    progress: Progress | None = None,
+    should_stop: ShouldStop | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Predicted class of each image, int64 [N], and whether each scale keeps it, bool [N, S]. The mean over the scales
+    is SPC. Costs 1 + S forwards an image. Raises `InputError` where the model gives NaN, and `Cancelled`."""
+    predicted = predict_logits(model, images, should_stop=should_stop).argmax(1).numpy()
+    agreement = scaled_agreement(model, images, predicted, scales, progress=progress, should_stop=should_stop)
+    return predicted, agreement
+
+
 class SPC:
     """Share of scales at which the prediction stays. Range [0, 1]."""
 
     name: ClassVar[str] = "spc"
-    title: ClassVar[str] = "SPC"
-    citation: ClassVar[str] = "Guo et al., SCALE-UP, ICLR 2023"
-    needs: ClassVar[Needs] = Needs()
+    title: ClassVar[str] = CATALOG["spc"].title
+    citation: ClassVar[str] = CATALOG["spc"].citation
+    needs: ClassVar[Needs] = CATALOG["spc"].needs
 
     decision_scores_: np.ndarray
     threshold_: Threshold
@@ -47,14 +63,14 @@ class SPC:
         images: np.ndarray,
         *,
         labels: np.ndarray,
+        clean: CleanData | None = None,
         progress: Progress | None = None,
         should_stop: ShouldStop | None = None,
     ) -> Self:
         """See `Detector.fit`. Costs 1 + |S| forwards for each image; labels are not used."""
         with counting(model) as count:
-            predicted = predict_logits(model, images, should_stop=should_stop).argmax(1).numpy()
-            agreement = scaled_agreement(
-                model, images, predicted, self.config.scales, progress=progress, should_stop=should_stop
+            _, agreement = agreement_over_scales(
+                model, images, self.config.scales, progress=progress, should_stop=should_stop
             )
         self.decision_scores_ = agreement.mean(1)
         self.threshold_ = Threshold(

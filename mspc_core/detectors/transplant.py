@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mspc_core.detectors.base import Artifacts, Needs, Threshold
+from mspc_core.detectors.base import Artifacts, CleanData, Needs, Threshold
+from mspc_core.detectors.catalog import CATALOG
 from mspc_core.detectors.regions import (
     CLASSES_PER_STEP,
     COLLAPSED,
@@ -67,9 +68,9 @@ class Transplant:
     """Class-conditional masks and the transplant test. Score: share of other images the sample's region turns."""
 
     name: ClassVar[str] = "transplant"
-    title: ClassVar[str] = "Transplant"
-    citation: ClassVar[str] = "this project (docs/method.md), after Pal et al. 2024 and Wang et al. 2019"
-    needs: ClassVar[Needs] = Needs(gradients=True)
+    title: ClassVar[str] = CATALOG["transplant"].title
+    citation: ClassVar[str] = CATALOG["transplant"].citation
+    needs: ClassVar[Needs] = CATALOG["transplant"].needs
 
     decision_scores_: np.ndarray
     threshold_: Threshold
@@ -85,6 +86,7 @@ class Transplant:
         images: np.ndarray,
         *,
         labels: np.ndarray,
+        clean: CleanData | None = None,
         progress: Progress | None = None,
         should_stop: ShouldStop | None = None,
     ) -> Self:
@@ -106,7 +108,7 @@ class Transplant:
             regions = np.stack([cut_region(mask, self.config.cut) for mask in masks])
             scores = self._score(model, images, predicted, regions, half(steps, "transplanting regions"), should_stop)
         self.decision_scores_ = scores
-        self.threshold_ = Threshold(0.5, "natural", "the region turns most of the images it is pasted on")
+        self.threshold_ = Threshold(0.5, "natural", CATALOG["transplant"].rule)
         self.labels_ = scores > 0.5
         self.artifacts_ = Artifacts(
             masks={"transplant": masks},
