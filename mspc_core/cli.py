@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mspc_core import __version__
+from mspc_core.bench.cli import app as bench
 from mspc_core.console import print_dataset, print_summary, printable, progress_bar
 from mspc_core.errors import EXIT_BAD_INPUT, EXIT_CANCELLED, Cancelled, InputError, explain_os_error
 
@@ -25,6 +26,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Backdoor Lens: find backdoored images in a training set.",
 )
+app.add_typer(bench, name="bench")
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 
 
@@ -93,13 +95,15 @@ def import_(
 @app.command()
 def poison(
     dataset: Annotated[str, typer.Argument(help="Name of a stored data set.")],
-    attack: Annotated[str, typer.Option(help="badnets, blend or wanet.")] = "badnets",
+    attack: Annotated[str, typer.Option(help="An attack's name; `attacks` lists them.")] = "badnets",
     rate: Annotated[float, typer.Option(help="Share of the training samples to poison.")] = 0.1,
     target: Annotated[str, typer.Option(help="Target class, by name or number.")] = "0",
     seed: Annotated[int, typer.Option(min=0)] = 0,
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="A setting of the attack, such as size=3; repeatable.")
     ] = None,
+    preset: Annotated[str, typer.Option(help="Start from a preset's settings, such as published.")] = "",
+    labels: Annotated[str, typer.Option(help="all-to-one, all-to-all, random or clean; empty: the attack's own.")] = "",
     from_target: Annotated[bool, typer.Option(help="Also draw poison from the target class.")] = False,
     out: Annotated[str, typer.Option(help="Name of the new data set.")] = "",
     as_json: Json = False,
@@ -110,7 +114,7 @@ def poison(
     from mspc_core.data.store import free_name, open_dataset
 
     source = open_dataset(dataset)
-    chosen = base.create(attack, _settings(setting or []))
+    chosen = base.create(attack, _settings(setting or []), preset=preset)
     with progress_bar("poisoning") as bar:
         made = poison_dataset(
             source,
@@ -120,9 +124,34 @@ def poison(
             name=out or free_name(f"{dataset}-{attack}"[:70]),
             seed=seed,
             from_target=from_target,
+            label_mode=labels,
             progress=bar,
         )
     print_dataset(made.info.name, as_json)
+
+
+@app.command("attacks")
+def attacks_(as_json: Json = False) -> None:
+    """The attacks of the lab: their settings, presets and sources."""
+    from dataclasses import fields
+
+    from mspc_core.attacks.base import REGISTRY, attack_class
+
+    rows: list[dict[str, Any]] = []
+    for name in REGISTRY:
+        cls = attack_class(name)
+        settings = {field.name: field.default for field in fields(cls)}  # type: ignore[arg-type]
+        presets = {key: {**preset.settings, "citation": preset.citation} for key, preset in cls.presets.items()}
+        rows.append({"attack": name, "title": cls.title, "citation": cls.citation, "explains": cls.explains})
+        rows[-1] |= {"clean_label": cls.clean_label, "settings": settings, "presets": presets}
+    if as_json:
+        print(json.dumps(rows, ensure_ascii=False))
+        return
+    for row in rows:
+        shown = " ".join(f"{key}={value}" for key, value in row["settings"].items())
+        print(f"{row['attack']:<16} {row['title']}: {row['explains']} [{row['citation']}]\n{'':<17}{shown}")
+        for preset, about in row["presets"].items():
+            print(f"{'':<17}--preset {preset}: {about['citation']}")
 
 
 @app.command()
@@ -131,8 +160,9 @@ def scan(
     model: Annotated[str, typer.Option(help="Your own weights instead of training.")] = "",
     arch: Annotated[str, typer.Option(help="small-cnn, tiny-vit or a torchvision classifier.")] = "small-cnn",
     normalise: Annotated[str, typer.Option(help="auto, data, none, half, imagenet, cifar10.")] = "auto",
-    detectors: Annotated[str, typer.Option(help="Comma-separated.")] = "spc,mspc,transplant",
+    detectors: Annotated[str, typer.Option(help="Comma-separated; all and default stand for sets.")] = "default",
     mspc: Annotated[str, typer.Option(help="fast, or paper for the published settings.")] = "fast",
+    trusted: Annotated[str, typer.Option(help="Clean split (val or test), for detectors that need one.")] = "",
     size: Annotated[int, typer.Option(help="Image side when the source still has to be imported.")] = 32,
     epochs: Annotated[int, typer.Option(min=0, help="0 chooses by data size.")] = 0,
     augment: Annotated[bool, typer.Option(help="Flip and shift in training; the paper trains without.")] = False,
@@ -141,7 +171,11 @@ def scan(
     out: Annotated[str, typer.Option(help="Run folder (resumed if it holds an unfinished run).")] = "",
     as_json: Json = False,
 ) -> int:
-    """Train (or load) a model, score every training sample, and say which are suspicious."""
+    """Train (or load) a model, score every training sample, and say which are suspicious.
+
+    The verdict is a consensus of three detectors (transplant, pattern, second_opinion), all in the default set; the
+    others are scores to compare with. Detectors that cannot run here are listed with the reason, the rest goes on.
+    """
     from mspc_core import jobs, runs
 
     stored = _stored_name(source)
@@ -154,8 +188,9 @@ def scan(
         normalise=normalise,
         epochs=epochs,
         augment=augment,
-        detectors=tuple(part.strip() for part in detectors.split(",") if part.strip()),
+        detectors=runs.detector_names(detectors),
         mspc_preset=mspc,
+        trusted=trusted,
         device=device,
         seed=seed,
     )
@@ -169,12 +204,14 @@ def scan(
         return _work(existing, as_json)
     if folder:
         jobs.check_free(folder)
+    from mspc_core.detectors.catalog import CATALOG
     from mspc_core.scan import preflight, prepare_data
 
     # Before the run exists, so that a scan which cannot start leaves nothing behind.
     with progress_bar("reading images") as bar:
         data, config = prepare_data(config, bar)
-    preflight(config, data)
+    for name, reason in preflight(config, data).items():
+        print(f"{CATALOG[name].title} cannot run: {printable(reason)}", file=sys.stderr)
     return _work(runs.create_run(config, folder), as_json)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,15 @@ def progress_bar(title: str) -> Iterator[Progress]:
 
 def print_summary(folder: Path, summary: dict[str, Any]) -> None:
     """A finished scan in a few lines."""
+    from mspc_core.detectors.catalog import CATALOG
+    from mspc_core.verdict import MEMBERS
+
     print(f"verdict: {printable(summary['verdict']['text'])}")
+    if by := summary["verdict"].get("by"):
+        print(f"found by: {_titles(by)}")
+    missing = [name for name in MEMBERS if name not in summary["detectors"]]
+    if 0 < len(missing) < len(MEMBERS):
+        print(f"not part of the verdict: {_titles(missing)}")
     model = summary["model"]
     for name, key in (("training accuracy", "train_accuracy"), ("test accuracy", "val_accuracy")):
         if model.get(key) is not None:
@@ -53,9 +61,17 @@ def print_summary(folder: Path, summary: dict[str, Any]) -> None:
         print(f"{line}; {record['seconds']:.0f} s")
         for note in record["notes"]:
             print(f"  note: {printable(note)}")
+    for name, reason in (summary.get("not_run") or {}).items():
+        print(f"{CATALOG[name].title if name in CATALOG else name}: not run, {printable(reason)}")
     for note in model.get("notes") or []:
         print(f"note: {printable(note)}")
     print(f"run folder: {folder}")
+
+
+def _titles(names: Iterable[str]) -> str:
+    from mspc_core.detectors.catalog import CATALOG
+
+    return ", ".join(facts.title for name, facts in CATALOG.items() if name in set(names))
 
 
 def print_dataset(name: str, as_json: bool, reused: bool = False) -> None:

@@ -111,15 +111,22 @@ def run(
     """Do a job in this process: take its lock, wait for the device's turn, work, record how it ended.
 
     Bad input and cancelling are recorded, not raised; any other error is recorded as failed, with its traceback in
-    log.txt. Returns the final status. SIGTERM cancels.
+    log.txt. Returns the final status. SIGTERM and SIGINT cancel.
     """
     with held(folder / ".lock", patience=2.0) as mine:
         if not mine:
             raise InputError("This job is running already in another process.")
         reporter = Reporter(folder, on_progress, device)
-        before = signal.getsignal(signal.SIGTERM)
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+        def interrupted(*_: object) -> None:
+            # Python drops an exception that is raised inside a destructor or a callback of C code; the file stays.
+            (folder / "cancel").touch()
+            raise KeyboardInterrupt
+
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, lambda *_: (folder / "cancel").touch())
+            signal.signal(signal.SIGINT, interrupted)
         try:
             with reporter.beating(), _turn(folder, device, reporter):
                 reporter.begin()
@@ -141,7 +148,8 @@ def run(
             reporter.fail_unexpectedly(error)
         finally:
             if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGTERM, before)
+                for number, handler in before.items():
+                    signal.signal(number, handler)
         return reporter.status
 
 

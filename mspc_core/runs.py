@@ -30,15 +30,18 @@ if TYPE_CHECKING:
 
     from mspc_core.detectors.base import Detector
 
-DEFAULT_DETECTORS = ("spc", "mspc", "transplant")
+# Quick ones first: the histogram is there early, and so is a first verdict.
+DEFAULT_DETECTORS = ("spc", "pattern", "transplant", "mspc", "second_opinion")
 DEMO = "demo"
+TRUSTED = ("", "val", "test")
 NORMALISATIONS = ("auto", "data", "none", "half", "imagenet", "cifar10")
 
 
 @dataclass(frozen=True)
 class ScanConfig:
     """What a scan does. dataset: name of a stored data set; filled in by the run when `source` still has to be
-    imported (or is "demo"). checkpoint: the user's own weights instead of training. epochs 0: chosen by data size."""
+    imported (or is "demo"). checkpoint: the user's own weights instead of training. epochs 0: chosen by data size.
+    trusted: the split ("val" or "test") that is handed as clean data to detectors that need it; "" for none."""
 
     source: str
     dataset: str = ""
@@ -50,6 +53,7 @@ class ScanConfig:
     augment: bool = False
     detectors: tuple[str, ...] = DEFAULT_DETECTORS
     mspc_preset: str = "fast"
+    trusted: str = ""
     device: str = "auto"
     seed: int = 0
     kind: str = "scan"
@@ -126,7 +130,8 @@ class Run:
             raise InputError(f"The scores of run {self.id!r} cannot be read ({error}): run the scan again.") from None
 
     def masks(self) -> dict[str, np.ndarray]:
-        """All learned masks so far: `mspc` [rounds + 1, H, W], `transplant` [C, H, W]; {} while there are none."""
+        """All learned masks so far: `mspc` [rounds + 1, H, W], `transplant` and `pattern`
+        [C, H, W]; {} while there are none."""
         try:
             with np.load(self.folder / "masks.npz", allow_pickle=False) as stored:
                 return {key: stored[key] for key in stored.files}
@@ -231,12 +236,23 @@ def check(config: ScanConfig) -> None:
     unknown = [name for name in config.detectors if name not in REGISTRY]
     if unknown:
         raise InputError(f"There is no detector {unknown[0]!r}: choose from {', '.join(REGISTRY)}.")
+    if config.trusted not in TRUSTED:
+        raise InputError(f"The trusted split is val or test, not {config.trusted!r}.")
     if config.mspc_preset not in ("fast", "paper"):
         raise InputError(f"MSPC's settings are fast or paper, not {config.mspc_preset!r}.")
     if config.normalise not in NORMALISATIONS:
         raise InputError(f"Normalisation is one of {', '.join(NORMALISATIONS)}; not {config.normalise!r}.")
     if config.checkpoint and not Path(config.checkpoint).is_file():
         raise InputError(f"There is no checkpoint at {config.checkpoint}: check the path.")
+
+
+def detector_names(text: str) -> tuple[str, ...]:
+    """Detectors from a comma-separated list, each once; `all` and `default` stand for these sets."""
+    from mspc_core.detectors import REGISTRY
+
+    sets = {"all": tuple(REGISTRY), "default": DEFAULT_DETECTORS}
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    return tuple(dict.fromkeys(name for part in parts for name in sets.get(part, (part,))))
 
 
 def same_scan(stored: ScanConfig, asked: ScanConfig) -> bool:

@@ -7,34 +7,51 @@ summary on disk are whole, so that the app shows what is there while the rest is
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
-from mspc_core import detectors, evaluate, verdict
+from mspc_core import cleaning, detectors, evaluate, obstacles
+from mspc_core import scan_results as results
 from mspc_core.data.store import Dataset, open_dataset
-from mspc_core.detectors.base import config_as_json
+from mspc_core.detectors.base import CleanData, config_as_json
 from mspc_core.detectors.mspc import PRESETS
 from mspc_core.engine.device import choose_threads, device_name, largest_training_batch, resolve_device
-from mspc_core.engine.forward import predict_logits
 from mspc_core.errors import InputError, Progress, ShouldStop
 from mspc_core.jobs import Reporter
 from mspc_core.models import checkpoint, normalise, train
 from mspc_core.models.zoo import ModelSpec, Normalised, build_model
 from mspc_core.runs import DEMO, Run, ScanConfig, check_same_data
 
-_RELATIVE_COST = {"data": 8.0, "model": 45.0, "spc": 8.0, "mspc": 45.0, "transplant": 45.0, "summary": 2.0}
+_RELATIVE_COST = {
+    "data": 8.0,
+    "model": 45.0,
+    "summary": 2.0,
+    "spc": 8.0,
+    "spc_limited": 8.0,
+    "mspc": 45.0,
+    "transplant": 20.0,
+    "pattern": 5.0,
+    "second_opinion": 25.0,
+    "strip": 8.0,
+    "sdfct": 9.0,
+    "abl": 15.0,
+    "cognitive_distillation": 80.0,
+    "ibd_psc": 8.0,
+    "flare": 6.0,
+}
+_ONE_PASS = 2.0  # detectors that only read features
 
 
 def execute(folder: Path, reporter: Reporter) -> None:
     """The worker's whole task for a run folder. Raises `InputError` and `Cancelled`."""
     run = Run(folder)
     config = run.config()
-    reporter.plan({name: _RELATIVE_COST.get(name, 30.0) for name in ("data", "model", *config.detectors, "summary")})
+    _plan(reporter, config.detectors)
     choose_threads()
     device = resolve_device(config.device)
 
@@ -47,42 +64,61 @@ def execute(folder: Path, reporter: Reporter) -> None:
 
     progress = reporter.stage("model", "preparing the model")
     model, about = _model_stage(run, config, dataset, images, labels, device, reporter, progress)
-    scores = _base_table(dataset, rows, model, images)
+    scores = results.base_table(dataset, rows, model, images)
+    notes = obstacles.model_notes(scores["predicted"].to_numpy(), labels, dataset.info.classes, about["train_accuracy"])
+    about = {**about, "notes": [*(about.get("notes") or []), *notes]}
+    clean = obstacles.clean_data(dataset, rows, config.trusted, config.seed)
+    here = obstacles.situation(labels, trusted=clean is not None, model=model, size=dataset.info.size)
+    not_run = obstacles.cannot_run(config.detectors, here)
+    able = [name for name in config.detectors if name not in not_run]
+    _plan(reporter, able)
     masks: dict[str, np.ndarray] = {}
     records: dict[str, dict[str, Any]] = {}
-    for name in config.detectors:
+    for name in able:
         done = run.stage(name)
         if done is None:
-            _detector_stage(run, config, name, model, images, labels, reporter)
+            try:
+                _detector_stage(run, config, name, model, images, labels, clean, reporter)
+            except InputError as error:  # something about this data; the other detectors may do
+                not_run[name] = str(error)
+                reporter.log(f"{name} cannot run: {error}")
+                obstacles.check_some_left(config.detectors, not_run)
+                continue
             done = run.stage(name)
         else:
             reporter.skipped(name)
         if done is None:
             raise InputError(f"The results of {name} could not be read back: is the disk full?")
         arrays, record = done
-        records[name] = _with_metrics(record, scores, arrays)
+        records[name] = results.with_metrics(record, scores, arrays)
         scores[f"{name}_score"], scores[f"{name}_flagged"] = arrays["scores"], arrays["flagged"]
         masks |= {key[5:]: value for key, value in arrays.items() if key.startswith("mask.")}
         run.save_masks(masks)
-        run.save_scores(_ordered(scores))
-        _summarise(run, config, dataset, about, scores, records, complete=False)
+        run.save_scores(results.ordered(scores))
+        results.summarise(run, dataset, about, scores, records, not_run, complete=False)
     reporter.stage("summary", "writing the verdict")
-    scores["suspect"] = _summarise(run, config, dataset, about, scores, records, complete=True)
-    run.save_scores(_ordered(scores))
+    verdict = results.summarise(run, dataset, about, scores, records, not_run, complete=True)
+    scores["suspect_score"], scores["suspect"] = verdict.scores, verdict.suspects
+    run.save_scores(results.ordered(scores))
     (run.folder / "training.safetensors").unlink(missing_ok=True)
 
 
-def preflight(config: ScanConfig, dataset: Dataset) -> None:
-    """Refuse in a second what would fail after minutes: detectors, device, classes, architecture, weights."""
+def preflight(config: ScanConfig, dataset: Dataset) -> dict[str, str]:
+    """Refuse in a second what would fail after minutes: detectors, device, classes, architecture, weights, clean data.
+
+    Returns the detectors that cannot run, name → reason; raises `InputError` if none can.
+    """
     for name in config.detectors:
         detectors.detector_class(name)
     resolve_device(config.device)
-    _check_usable(dataset, scanned_rows(dataset))
+    rows = scanned_rows(dataset)
+    _check_usable(dataset, rows)
     spec = ModelSpec(config.arch, len(dataset.info.classes), dataset.info.size)
-    if config.checkpoint:
-        checkpoint.load_checkpoint(Path(config.checkpoint), spec)
-    else:
-        build_model(spec)
+    model = checkpoint.load_checkpoint(Path(config.checkpoint), spec) if config.checkpoint else build_model(spec)
+    clean = obstacles.clean_data(dataset, rows, config.trusted, config.seed)
+    labels = dataset.manifest["label"].to_numpy()[rows]
+    here = obstacles.situation(labels, trusted=clean is not None, model=model, size=dataset.info.size)
+    return obstacles.cannot_run(config.detectors, here)
 
 
 def prepare_data(
@@ -124,6 +160,10 @@ def _check_usable(dataset: Dataset, rows: np.ndarray) -> None:
         raise InputError(f"Only {len(rows)} training images could be read: a scan needs at least 20 to train a model.")
 
 
+def _plan(reporter: Reporter, names: Sequence[str]) -> None:
+    reporter.plan({name: _RELATIVE_COST.get(name, _ONE_PASS) for name in ("data", "model", *names, "summary")})
+
+
 def _data_stage(run: Run, config: ScanConfig, reporter: Reporter) -> Dataset:
     progress = reporter.stage("data", "opening the data")
     dataset, resolved = prepare_data(config, progress, reporter.should_stop)
@@ -157,10 +197,7 @@ def _model_stage(
         spec = replace(spec, mean=choice.mean, std=choice.std)
         about |= {"trained_here": False, "checkpoint": config.checkpoint, "notes": choice.notes}
     else:
-        mean, std = normalise.pixel_statistics(images)
-        spec = replace(spec, mean=mean, std=std)
-        torch.manual_seed(config.seed)  # right before the weights are drawn, whatever drew numbers earlier
-        model = build_model(spec).to(device)
+        model, spec = cleaning.fresh_model(spec, images, config.seed, device)
         chosen = train.resolve(
             train.TrainConfig(epochs=config.epochs or None, augment=config.augment, seed=config.seed),
             len(images),
@@ -181,31 +218,10 @@ def _model_stage(
         about |= {"trained_here": True, "training": asdict(chosen), "notes": []}
         about |= {"train_loss": history.train_loss, "train_accuracy_per_epoch": history.train_accuracy}
     about["train_accuracy"] = evaluate.accuracy(model, images, labels)
-    held = dataset.indices("test")
-    held = held if len(held) else dataset.indices("val")
-    about["val_accuracy"] = evaluate.accuracy(
-        model, dataset.pixels[held], dataset.manifest["label"].to_numpy()[held].astype(np.int64)
-    )
+    about["val_accuracy"] = cleaning.held_out_accuracy(model, dataset)
     about["attack_success_rate"] = evaluate.attack_success_rate(model, dataset)
     checkpoint.save_model(run.folder, model, spec, about)
     return model.eval(), {**spec.as_json(), **about}
-
-
-def _base_table(dataset: Dataset, rows: np.ndarray, model: Normalised, images: np.ndarray) -> pd.DataFrame:
-    probabilities = predict_logits(model, images).softmax(1)
-    confidence, predicted = probabilities.max(1)
-    manifest = dataset.manifest.iloc[rows]
-    return pd.DataFrame(
-        {
-            "sample_id": manifest["sample_id"].to_numpy(),
-            "path": manifest["path"].to_numpy(),
-            "label": manifest["label"].to_numpy(),
-            "predicted": predicted.numpy().astype(np.int32),
-            "confidence": confidence.numpy().astype(np.float32),
-            "row": rows.astype(np.int64),
-            **evaluate.truth_table(dataset, rows),
-        }
-    )
 
 
 def _detector_stage(
@@ -215,6 +231,7 @@ def _detector_stage(
     model: Normalised,
     images: np.ndarray,
     labels: np.ndarray,
+    clean: CleanData | None,
     reporter: Reporter,
 ) -> None:
     settings = PRESETS[config.mspc_preset] if name == "mspc" else detectors.create(name).config
@@ -223,7 +240,8 @@ def _detector_stage(
     detector = detectors.create(name, settings)
     progress = reporter.stage(name, f"running {detector.title}")
     begun = time.perf_counter()
-    detector.fit(model, images, labels=labels, progress=progress, should_stop=reporter.should_stop)
+    detector.fit(model, images, labels=labels, clean=clean, progress=progress, should_stop=reporter.should_stop)
+    obstacles.check_finite(detector.decision_scores_)
     run.save_stage(
         detector,
         {
@@ -238,53 +256,3 @@ def _detector_stage(
             "tables": detector.artifacts_.tables,
         },
     )
-
-
-def _with_metrics(record: dict[str, Any], scores: pd.DataFrame, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    if scores["is_backdoor"].isna().any():
-        return {**record, "metrics": None}
-    truth = scores["is_backdoor"].to_numpy(dtype=bool)
-    metrics = evaluate.detection_metrics(truth, arrays["scores"], arrays["flagged"])
-    return {**record, "metrics": metrics.as_json() if metrics else None}
-
-
-def _ordered(scores: pd.DataFrame) -> pd.DataFrame:
-    """Truth and bookkeeping last, as the contract lists the columns."""
-    last = [name for name in ("suspect", "row", "original_label", "is_backdoor") if name in scores]
-    return scores[[name for name in scores if name not in last] + last]
-
-
-def _summarise(
-    run: Run,
-    config: ScanConfig,
-    dataset: Dataset,
-    about: dict[str, Any],
-    scores: pd.DataFrame,
-    records: dict[str, dict[str, Any]],
-    *,
-    complete: bool,
-) -> np.ndarray:
-    """Write summary.json; returns the suspects of the verdict, bool [N]."""
-    found = verdict.decide(scores, records, dataset.info.classes)
-    run.save_summary(
-        {
-            "complete": complete,
-            "verdict": found.as_json(),
-            "dataset": {
-                "name": dataset.info.name,
-                "source": dataset.info.source,
-                "classes": list(dataset.info.classes),
-                "scanned": len(scores),
-                "skipped": dataset.info.skipped,
-                "content_key": dataset.info.content_key,
-                "recipe": dataset.recipe(),
-            },
-            "model": {
-                key: about.get(key)
-                for key in ("arch", "trained_here", "train_accuracy", "val_accuracy", "attack_success_rate", "notes")
-            },
-            "detectors": records,
-            "true_backdoors": None if scores["is_backdoor"].isna().any() else int(scores["is_backdoor"].sum()),
-        }
-    )
-    return found.suspects

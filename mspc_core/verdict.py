@@ -1,37 +1,47 @@
-"""From scores to words: is there evidence of a backdoor, for which target class, in which samples.
+"""From scores to words: is there evidence of a backdoor, for which target classes, in which samples.
 
-A single flagged sample proves nothing: on clean data a few images always survive a test. Backdoor evidence is a *class*
-into which a shared region turns other images. A predicted class is a target when
+Consensus of the three tests that need neither clean data nor a threshold chosen by hand (`MEMBERS`). A single flagged
+sample proves nothing: on clean data a few images always survive a test. So each test has to make a case of its own:
 
-- enough of its samples are flagged by the transplant test that they share a pattern: at least `_LEAST`, and
-  `_LEAST_SHARE` of the data;
-- their region nearly always works: it turns on average more than three quarters of the other images, that is, it is
-  nearer to always than to the majority that flags a sample (an object's features sometimes turn half, rarely more);
-- its share of flagged samples stands out: its distance from the other classes' median, in units of their median
-  absolute deviation made consistent with a normal distribution, is above 2 (the anomaly index and limit of Wang et al.,
-  "Neural Cleanse", IEEE S&P 2019, section IV).
+- *transplant* and *pattern* name a class as target when a shared region or pattern turns nearly all, respectively most,
+  other images into it, and the class stands out from the others (anomaly index above 2, Wang et al., "Neural Cleanse",
+  IEEE S&P 2019, section IV);
+- *second opinion* when contradictions of the labels add up to odds of a million to one (its own rule).
 
-Suspects are the flagged samples of such classes. Nothing here reads ground truth.
+Suspects are the samples that any test with a case flags; a test without one has no say. The tests look for different
+things (a region, an added pattern, wrong labels that features explain), so each finds poison the others cannot see.
+Nothing here reads ground truth.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+MEMBERS = ("transplant", "pattern", "second_opinion")
 ANOMALY_LIMIT = 2.0
 _CONSISTENT = 1.4826  # makes the MAD of normal data its standard deviation
 _LEAST, _LEAST_SHARE = 5, 0.001
-_STRONG = 0.75
+_STRONG = 0.75  # of a region; a pattern needs a majority, because adding it is weaker than pasting
 _SMALLEST_SPREAD = 0.01  # shares that differ by less than this are the same share
+_MOSTLY = 0.5  # of a label's flagged samples
+_MOST_TARGETS = 0.5  # of the classes; where more are hit, the labels are poisoned without one target
+RULE = (
+    "A test has a case when a class stands out whose region turns more than 75 % of other images (transplant), whose "
+    "pattern turns most of them (pattern transplant), each with at least 5 flagged samples and 0.1 % of the data, or "
+    "when contradicted labels amount to odds of a million to one (second opinion, in labels whose flagged samples are "
+    "mostly contradicted). Suspects are what these tests flag."
+)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """level: poisoned, no_evidence or unknown (the transplant test has not finished). suspects: bool [N]."""
+    """level: poisoned, no_evidence or unknown (no test of the consensus has finished). detector: the test that flags
+    most, by: all that have a case. suspects: bool [N]. scores: float64 [N] in [0, 1], suspects above 0.5."""
 
     level: str
     text: str
@@ -39,8 +49,10 @@ class Verdict:
     flagged: int
     detector: str | None
     rule: str
+    by: list[str] = field(default_factory=list)
     target_classes: list[dict[str, Any]] = field(default_factory=list)
     suspects: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    scores: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -49,50 +61,52 @@ class Verdict:
             "scanned": self.scanned,
             "flagged": self.flagged,
             "detector": self.detector,
+            "by": self.by,
             "rule": self.rule,
             "target_classes": self.target_classes,
         }
 
 
+@dataclass(frozen=True)
+class _Case:
+    """What one test says: its suspects, and the classes it names with its figures for them."""
+
+    suspects: np.ndarray
+    classes: dict[int, dict[str, Any]]
+
+
 def decide(scores: pd.DataFrame, records: dict[str, dict[str, Any]], classes: tuple[str, ...]) -> Verdict:
     """The verdict over all finished detectors. scores: the run's table; records: name → stage record."""
-    nothing = np.zeros(len(scores), dtype=bool)
-    if "transplant" not in records:
-        return Verdict(
-            "unknown", "no verdict yet: the transplant test has not run", len(scores), 0, None, "", suspects=nothing
-        )
-    predicted = scores["predicted"].to_numpy()
-    flagged = scores["transplant_flagged"].to_numpy(dtype=bool)
-    table = records["transplant"]["tables"]["classes"]
-    least = max(_LEAST, _LEAST_SHARE * len(scores))
-    targets = [
-        {**row, "name": classes[int(row["class"])], "anomaly_index": round(index, 2)}
-        for row, index in zip(table, anomaly_indices(table), strict=True)
-        if index > ANOMALY_LIMIT and row["strength"] > _STRONG and row["flagged"] >= least
-    ]
-    targets.sort(key=lambda row: -float(row["transplant_rate"]))
-    suspects = flagged & np.isin(predicted, [row["class"] for row in targets])
-    rule = (
-        "a class whose share of flagged samples stands out from the other classes' (anomaly index above 2), whose "
-        f"flagged regions turn more than {_STRONG:.0%} of other images, and that holds at least {_LEAST} flagged "
-        f"samples and {_LEAST_SHARE:.1%} of the data; its flagged samples are the suspects"
-    )
-    count, total = int(suspects.sum()), len(scores)
-    if not targets:
-        stray = int(flagged.sum())
+    total = len(scores)
+    finished = [name for name in MEMBERS if name in records]
+    if not finished:
+        text = "no verdict yet: none of its tests (transplant, pattern transplant, second opinion) has run"
+        return Verdict("unknown", text, total, 0, None, "", suspects=np.zeros(total, bool), scores=np.zeros(total))
+    cases = {name: _CASES[name](scores, records[name]) for name in finished}
+    having = [name for name in finished if cases[name].suspects.any()]
+    suspects = np.zeros(total, dtype=bool)
+    for name in having:
+        suspects |= cases[name].suspects
+    combined = np.max([_on_one_scale(scores, name, cases[name].suspects) for name in finished], axis=0)
+    if not having:
+        stray = int(np.any([scores[f"{name}_flagged"].to_numpy(dtype=bool) for name in finished], axis=0).sum())
         text = "no evidence found"
         if stray:
-            text += f" ({stray} of {total:,} samples pass the transplant test, but no class stands out as a target)"
-        return Verdict("no_evidence", text, total, 0, "transplant", rule, suspects=nothing)
-    names = ", ".join(str(row["name"]) for row in targets[:3]) + (", …" if len(targets) > 3 else "")
-    word = "class" if len(targets) == 1 else "classes"
-    text = f"likely poisoned: {count:,} of {total:,} samples, target {word} {names}"
-    return Verdict("poisoned", text, total, count, "transplant", rule, targets, suspects)
+            text += f" ({stray} of {total:,} samples pass a test, but no class stands out as a target)"
+        return Verdict("no_evidence", text, total, 0, finished[0], RULE, suspects=suspects, scores=combined)
+    targets = _targets(cases, classes)
+    count = int(suspects.sum())
+    text = f"likely poisoned: {count:,} of {total:,} samples, {_named(targets, len(classes))}"
+    strongest = max(having, key=lambda name: int(cases[name].suspects.sum()))
+    return Verdict("poisoned", text, total, count, strongest, RULE, having, targets, suspects, combined)
 
 
-def anomaly_indices(table: list[dict[str, Any]]) -> list[float]:
-    """How far each class's share of flagged samples lies above the median of the other predicted classes'."""
-    rates = np.array([row["flagged"] / max(1, row["predicted"]) for row in table])
+def anomaly_indices(table: list[dict[str, Any]], key: str = "") -> list[float]:
+    """How far each class's share of flagged samples (or its figure `key`) lies above the median of the others'.
+
+    In units of their median absolute deviation, made consistent with a normal distribution.
+    """
+    rates = np.array([row[key] if key else row["flagged"] / max(1, row["predicted"]) for row in table])
     used = np.array([row["predicted"] > 0 for row in table])
     found = []
     for position, rate in enumerate(rates):
@@ -104,3 +118,85 @@ def anomaly_indices(table: list[dict[str, Any]]) -> list[float]:
         spread = max(_CONSISTENT * float(np.median(np.abs(others - middle))), _SMALLEST_SPREAD)
         found.append(float((rate - middle) / spread))
     return found
+
+
+def _by_class(
+    name: str, strength: Callable[[dict[str, Any]], bool], key: str = ""
+) -> Callable[[pd.DataFrame, dict[str, Any]], _Case]:
+    """A test that names classes: those that stand out, are strong and hold enough flagged samples.
+
+    key: the figure by which a class has to stand out; its share of flagged samples if empty.
+    """
+
+    def case(scores: pd.DataFrame, record: dict[str, Any]) -> _Case:
+        table = record["tables"]["classes"]
+        least = max(_LEAST, _LEAST_SHARE * len(scores))
+        named = {
+            int(row["class"]): {**row, "anomaly_index": round(index, 2)}
+            for row, index in zip(table, anomaly_indices(table, key), strict=True)
+            if index > ANOMALY_LIMIT and strength(row) and row["flagged"] >= least
+        }
+        flagged = scores[f"{name}_flagged"].to_numpy(dtype=bool)
+        return _Case(flagged & np.isin(scores["predicted"].to_numpy(), list(named)), named)
+
+    return case
+
+
+def _second_opinion(scores: pd.DataFrame, record: dict[str, Any]) -> _Case:
+    """What it flags in labels whose flagged samples are mostly contradicted; the others only look like those.
+
+    The classes it names are those labels that stand out, or all of them where none does: all-to-all, random labels.
+    """
+    table = [{**row, "predicted": row["samples"]} for row in record["tables"]["classes"]]
+    held = [row for row in table if row["flagged"] and row["contradicted_flagged"] > _MOSTLY]
+    indices = {int(row["class"]): index for row, index in zip(table, anomaly_indices(table), strict=True)}
+    named = {
+        int(row["class"]): {**row, "anomaly_index": round(indices[int(row["class"])], 2)}
+        for row in held
+        if row["flagged"] >= _LEAST and indices[int(row["class"])] > ANOMALY_LIMIT
+    }
+    if not named:
+        named = {int(row["class"]): dict(row) for row in held if row["flagged"] >= _LEAST}
+    flagged = scores["second_opinion_flagged"].to_numpy(dtype=bool)
+    return _Case(flagged & np.isin(scores["label"].to_numpy(), [row["class"] for row in held]), named)
+
+
+_CASES: dict[str, Callable[[pd.DataFrame, dict[str, Any]], _Case]] = {
+    "transplant": _by_class("transplant", lambda row: bool(row["strength"] > _STRONG)),
+    # Patterns of honest classes turn some images too, where objects stand in one place: compare what they turn.
+    "pattern": _by_class("pattern", lambda row: bool(row["turned"] > 0.5), "turned"),
+    "second_opinion": _second_opinion,
+}
+
+
+def _on_one_scale(scores: pd.DataFrame, name: str, suspects: np.ndarray) -> np.ndarray:
+    """A test's scores as ranks in [0, 1], its suspects in the upper half: scores of different tests can be compared."""
+    values = scores[f"{name}_score"].to_numpy(dtype=np.float64)
+    found = np.zeros(len(values))
+    for chosen, offset in ((suspects, 0.5), (~suspects, 0.0)):
+        own = values[chosen]
+        if len(own):
+            ranks = np.searchsorted(np.sort(own), own, side="right") / len(own)  # equal scores, equal ranks
+            found[chosen] = offset + 0.5 * (ranks if offset else ranks * (1 - 1e-9))
+    return found
+
+
+def _targets(cases: dict[str, _Case], classes: tuple[str, ...]) -> list[dict[str, Any]]:
+    """One entry a named class: its name, the tests that name it, the most samples one of them flags, their figures."""
+    found: dict[int, dict[str, Any]] = {}
+    for test, case in cases.items():
+        for number, row in case.classes.items() if case.suspects.any() else ():
+            entry = found.setdefault(number, {"class": number, "name": classes[number], "by": [], "flagged": 0})
+            entry["by"].append(test)
+            entry["flagged"] = max(int(entry["flagged"]), int(row["flagged"]))
+            for key in ("transplant_rate", "strength", "turned", "anomaly_index"):
+                if key in row:
+                    entry.setdefault(key, row[key])
+    return sorted(found.values(), key=lambda entry: (-len(entry["by"]), -int(entry["flagged"])))
+
+
+def _named(targets: list[dict[str, Any]], classes: int) -> str:
+    if len(targets) > max(1, _MOST_TARGETS * classes):
+        return f"labels of {len(targets)} of {classes} classes (no single target)"
+    names = ", ".join(str(row["name"]) for row in targets[:3]) + (", …" if len(targets) > 3 else "")
+    return f"target {'class' if len(targets) == 1 else 'classes'} {names}" if targets else "no class stands out"

@@ -19,10 +19,12 @@ ALLOWED = {
 }
 LAYERS = {
     "mspc_core.engine": {"engine", "errors"},
-    "mspc_core.detectors": {"detectors", "engine", "errors"},
+    # The second opinion trains a small model of its own.
+    "mspc_core.detectors": {"detectors", "models", "engine", "errors"},
     "mspc_core.models": {"models", "engine", "errors", "atomic"},
     "mspc_core.data": {"data", "errors", "atomic", "home"},
-    "mspc_core.attacks": {"attacks", "data", "errors"},
+    # Attackers train surrogates, and one of them attacks the detectors themselves.
+    "mspc_core.attacks": {"attacks", "data", "models", "engine", "detectors", "errors"},
 }
 
 

@@ -138,7 +138,15 @@ def test_a_killed_scan_resumes_to_the_same_scores(scanned: runs.Run, lab_home: P
 def test_interrupting_the_command_line_exits_130(lab_home: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "BACKDOOR_LENS_HOME": str(lab_home)}
     command = [sys.executable, "-m", "mspc_core", "scan", "lab", *QUICK, "--out", str(tmp_path / "run")]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    # A shell starts background commands with SIGINT ignored, and so would these tests' children be.
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 120
     log = tmp_path / "run" / "log.txt"
     while not (log.is_file() and "stage: model" in log.read_text()):

@@ -1,0 +1,1 @@
+"""The comparison: attack × detector × seed × rate through the product's own run folders, and its tables."""

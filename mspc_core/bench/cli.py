@@ -1,0 +1,146 @@
+"""`python -m mspc_core bench …`: the comparison of detectors over attacks, and its tables."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mspc_core.console import printable, progress_bar
+from mspc_core.errors import InputError
+
+app = typer.Typer(rich_markup_mode=None, help="Compare detectors over attacks; write the tables.")
+
+
+@app.command()
+def detection(
+    data: Annotated[str, typer.Option(help="Clean data: a stored set, or anything `import` takes.")],
+    setting: Annotated[str, typer.Option(help="cpu (10,000 images, small-cnn) or gpu (50,000, resnet18).")] = "cpu",
+    attacks: Annotated[
+        str, typer.Option(help="Cells, attacks or groups (paper, hard, rare, clean, poor); empty: all.")
+    ] = "",
+    seeds: Annotated[str, typer.Option(help="Comma-separated.")] = "0,1,2",
+    detectors: Annotated[str, typer.Option(help="Comma-separated; all and default stand for sets.")] = "all",
+    mspc: Annotated[str, typer.Option(help="fast, or paper for the published settings.")] = "fast",
+    trusted: Annotated[str, typer.Option(help="Split for detectors that need clean data; empty: none.")] = "test",
+    arch: Annotated[str, typer.Option(help="Another architecture than the setting's, such as tiny-vit.")] = "",
+    epochs: Annotated[int, typer.Option(min=0, help="Other than the setting's; 0 keeps them.")] = 0,
+    train: Annotated[int, typer.Option(min=0, help="Training images a seed; 0 keeps the setting's.")] = 0,
+    device: Annotated[str, typer.Option(help="Other than the setting's: auto, cpu, cuda.")] = "",
+    size: Annotated[int, typer.Option(help="Image side when the data still have to be imported.")] = 32,
+    jobs: Annotated[int, typer.Option(min=1, help="Cells at a time; several get one thread each.")] = 1,
+    cleaning: Annotated[bool, typer.Option(help="Also train again without the suspects.")] = True,
+    redo: Annotated[str, typer.Option(help="Detectors (or verdict) to compute again in finished cells.")] = "",
+    out: Annotated[str, typer.Option(help="Result file.")] = "",
+    document: Annotated[str, typer.Option(help="The tables, as Markdown; empty: none.")] = "docs/results.md",
+    home: Annotated[str, typer.Option(help="Where data and runs are kept between calls.")] = "",
+) -> int:
+    """Attack × detector × seed, resumable; writes a result file after every cell, and the tables."""
+    from mspc_core import home as places
+    from mspc_core import runs
+    from mspc_core.bench import plan, run, tables
+    from mspc_core.bench.work import Task
+
+    if setting not in plan.SETTINGS:
+        raise InputError(f"Settings are {', '.join(plan.SETTINGS)}; not {setting!r}.")
+    base = plan.SETTINGS[setting]
+    chosen = replace(
+        base,
+        arch=arch or base.arch,
+        epochs=epochs or base.epochs,
+        train=train or base.train,
+        device=device or base.device,
+    )
+    label = setting + (f"-{arch}" if arch and arch != base.arch else "")
+    path = Path(out or f"benchmarks/results/detection-{label}.json").absolute()
+    names = runs.detector_names(detectors)
+    runs.check(runs.ScanConfig(source="bench", detectors=names, trusted=trusted, mspc_preset=mspc))
+    numbers = _seeds(seeds)
+    cells, left_out = plan.choose(_parts(attacks))
+    for name, reason in left_out.items():
+        print(f"{name}: left out, {printable(reason)}", file=sys.stderr)
+
+    place = Path(home).absolute() if home else places.home() / "bench"
+    stored = "/" not in data and (places.datasets_folder() / data / "dataset.json").is_file()
+    with run.home_at(places.home() if stored else place), progress_bar("reading images") as bar:
+        whole = run.open_source(data, size, bar)
+    about: dict[str, Any] = {
+        "benchmark": "detection",
+        "command": f"python -m mspc_core bench detection --data {whole.info.name} --setting {setting}"
+        + "".join(f" --{k} {v}" for k, v in (("arch", arch), ("epochs", epochs), ("train", train)) if v)
+        + f" --seeds {seeds} --detectors {detectors} --mspc {mspc}",
+        "data": {"name": whole.info.name, "content_key": whole.info.content_key, "classes": len(whole.info.classes)},
+        "setting": asdict(chosen),
+        "versions": runs.versions(),
+        "left_out": left_out,
+        "failed": {},
+    }
+    if path.is_file():
+        run.check_same(path, tables.read(path), about)
+    with run.home_at(place):
+        clean = {seed: run.subset(whole, chosen, seed) for seed in numbers}
+        tasks: dict[Path, Task] = {}
+        for cell, seed in plan.in_order(cells, numbers):
+            task = Task(cell, seed, chosen, str(clean[seed].root), names, trusted, cleaning, mspc)
+            tasks[run.prepare(task, clean[seed].info.content_key, _parts(redo))] = task
+        open_ones = [folder for folder in tasks if run.finished_row(folder) is None]
+        print(f"{len(tasks)} cells, {len(tasks) - len(open_ones)} finished before", flush=True)
+
+        def ended(folder: Path, problem: str) -> None:
+            task = tasks[folder]
+            if problem:
+                about["failed"][f"{task.cell.name}, seed {task.seed}"] = problem
+            run.gather(path, about, plan.CELLS, numbers, tasks)
+            row = run.finished_row(folder)
+            text = row["verdict"]["text"] if row else f"failed, {problem}"
+            print(f"seed {task.seed}, {task.cell.name}: {printable(text)}", flush=True)
+
+        run.run_cells(open_ones, jobs, ended)
+        run.gather(path, about, plan.CELLS, numbers, tasks)
+    print(f"results: {path}")
+    if document:
+        beside = sorted(path.parent.glob("detection-*.json")) if path.name.startswith("detection-") else []
+        write_document(beside or [path], Path(document))
+    return 2 if about["failed"] else 0
+
+
+@app.command("tables")
+def tables_(
+    results: Annotated[list[Path], typer.Argument(help="Result files of `bench detection`.")],
+    out: Annotated[Path, typer.Option(help="The document to write.")] = Path("docs/results.md"),
+) -> None:
+    """Write the document again from result files; nothing is computed."""
+    write_document(results, out)
+
+
+@app.command(hidden=True)
+def cell(folder: Path) -> None:
+    """One cell's process (started by `detection`)."""
+    from mspc_core.bench.work import run_cell
+
+    run_cell(folder)
+
+
+def write_document(results: list[Path], out: Path) -> None:
+    """The tables of these results as Markdown in `out`. Raises `InputError` for a file that is no result."""
+    from mspc_core import atomic
+    from mspc_core.bench import tables
+
+    text = tables.document([tables.read(path) for path in results])
+    out.absolute().parent.mkdir(parents=True, exist_ok=True)
+    atomic.write_bytes(out.absolute(), text.encode())
+    print(f"tables: {out}")
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _seeds(text: str) -> list[int]:
+    parts = _parts(text)
+    if not parts or not all(part.isdecimal() for part in parts):
+        raise InputError(f"--seeds takes whole numbers from 0, separated by commas, not {text!r}.")
+    return [int(part) for part in dict.fromkeys(parts)]
