@@ -26,6 +26,7 @@ page = st.navigation(
             st.Page("pages/inspect.py", title="Inspect", icon=":material/search:"),
         ],
         "Decide": [st.Page("pages/review.py", title="Review", icon=":material/fact_check:")],
+        "Research": [st.Page("pages/compare.py", title="Compare", icon=":material/compare_arrows:")],
     }
 )
 state.run_picker()

@@ -30,7 +30,7 @@ def first_steps() -> None:
         st.markdown("#### :material/traffic: See it work")
         st.markdown(
             "4,000 rendered traffic signs. Someone put a sticker on some of them and labelled those *speed 80*. "
-            "The scan takes a few minutes on a laptop; nothing is downloaded."
+            "The scan takes some minutes on a laptop; nothing is downloaded."
         )
         demo_button("primary")
     with own.container(border=True, height="stretch"):
@@ -51,7 +51,8 @@ def first_steps() -> None:
         (
             "radar",
             "Score",
-            "Three detectors ask of each image: does one small part decide its class?",
+            "Detectors ask of each image, in different ways: does something other than the object decide? Three of "
+            "them give the verdict together.",
         ),
         (
             "visibility",

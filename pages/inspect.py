@@ -17,9 +17,9 @@ def default_queue(run: Run, scores: pd.DataFrame) -> tuple[np.ndarray, str]:
     by = filters.default_sort(scores)
     if filters.suspects_of(scores).any():
         return evidence.queue_of(run, filters.SampleFilter(suspects=True), by), "suspects"
-    flagged = [name for name in filters.detector_names(scores.columns) if filters.flags_of(scores, name).any()]
-    if flagged:
-        return evidence.queue_of(run, filters.SampleFilter(flagged_by=(flagged[-1],)), by), "flagged images"
+    telling = by.removesuffix("_score")
+    if filters.flags_of(scores, telling).any():
+        return evidence.queue_of(run, filters.SampleFilter(flagged_by=(telling,)), by), "flagged images"
     return evidence.queue_of(run, filters.SampleFilter(), by), "images"
 
 

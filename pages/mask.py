@@ -5,7 +5,7 @@ import pandas as pd
 import streamlit as st
 
 from mspc_core.runs import Run
-from ui import cache, evidence, filters, images, mask_views, state
+from ui import cache, evidence, filters, images, mask_views, pattern_views, state
 from ui.errors import friendly
 from ui.gallery import Tile, gallery
 from ui.text import HELP, percent, plain, plural
@@ -189,3 +189,4 @@ with friendly():
     chosen = class_masks(run)
     if chosen is not None:
         demonstration(run, chosen)
+    pattern_views.show(run)

@@ -4,6 +4,7 @@ import streamlit as st
 
 from mspc_core.runs import DEMO, Run
 from ui import run_list, scan_form, state
+from ui.detector_facts import title_of
 from ui.errors import friendly
 from ui.job_panel import job_panel, verdict_box
 from ui.text import plain
@@ -33,11 +34,13 @@ def watch(run: Run) -> None:
     title = "Demo: traffic signs with a sticker" if config.source == DEMO else config.dataset or config.source
     job_panel(run.folder, title)
     model = "own weights, " if config.checkpoint else ""
+    trusted = f" · trusted images: {config.trusted}" if config.trusted else ""
+    preset = f" · MSPC {config.mspc_preset}" if "mspc" in config.detectors else ""
     st.caption(
         plain(
-            f"{model}{config.arch} · detectors {', '.join(config.detectors)} · MSPC {config.mspc_preset} · "
+            f"{model}{config.arch} · detectors {', '.join(map(title_of, config.detectors))}{preset}{trusted} · "
             f"device {config.device} · seed {config.seed} · run {run.id}",
-            240,
+            500,
         )
     )
 

@@ -1,43 +1,55 @@
 """Scores: how each detector's score is spread, what a threshold flags and misses, and which class it points to."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from mspc_core.runs import Run
-from ui import cache, evidence, figures, figures_data, filters, score_views, state
+from ui import agreement_views, cache, evidence, figures, figures_data, filters, opinion_views, score_views, state
+from ui.detector_panel import how_it_works, show_not_run, threshold_help
 from ui.errors import friendly
 from ui.gallery import gallery
 from ui.text import HELP, count, percent, plain, plural
 from ui.theme import PLOTLY_CONFIG, detector_colour
 
 STRIP = 24
+FEW = 5  # up to so many detectors are chosen in one row of buttons
 
 
 def choose_detector(run: Run, finished: list[str]) -> str:
     """Finished detectors to choose from, and those still at work, greyed out beside them."""
-    waiting = [name for name in run.config().detectors if name not in finished]
+    summary = cache.summary_of(run)
+    refused = summary.get("not_run") or {}
+    waiting = [name for name in run.config().detectors if name not in finished and name not in refused]
+    choice: Any = st.segmented_control if len(finished) + len(waiting) <= FEW else st.pills
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        chosen = st.segmented_control(
+        chosen = choice(
             "Detector",
             finished,
-            default=filters.default_sort(cache.scores_of(run)).removesuffix("_score"),
+            default=filters.telling_detector(cache.scores_of(run)),
             required=True,
             format_func=lambda name: plain(filters.title_of(name), 30),
             key=f"detector-{run.id}",
-            help="  \n".join(f"**{name}** · {HELP[name]}" for name in ("SPC", "MSPC", "transplant")),
+            wrap=True,
         )
         if waiting:
             word = "still running" if run.status().active else "not run"
-            st.segmented_control(
+            choice(
                 "Waiting",
                 waiting,
                 format_func=lambda name: f"{plain(filters.title_of(name), 30)} · {word}",
                 disabled=True,
                 label_visibility="hidden",
                 key=f"waiting-{run.id}",
+                wrap=True,
             )
-    return chosen if chosen in finished else finished[-1]
+        chosen = chosen if chosen in finished else finished[-1]
+    with st.container(horizontal=True, vertical_alignment="center"):
+        how_it_works(chosen, record=summary.get("detectors", {}).get(chosen), key=f"about-{run.id}")
+        show_not_run(refused, compact=True)
+    return str(chosen)
 
 
 @st.fragment
@@ -67,7 +79,8 @@ def threshold_slider(run: Run, detector: str, bins: figures_data.Bins, natural: 
         low,
         high,
         natural,
-        step=0.01 if high - low <= 4 else (high - low) / 200,
+        step=0.01 if 0.5 <= high - low <= 4 else (high - low) / 200,
+        format="%.2f" if high - low >= 0.5 else "%.4g",
         key=key,
         help="Moving it shows what another threshold would do. The flags stored in the run stay as they are.",
     )
@@ -75,14 +88,15 @@ def threshold_slider(run: Run, detector: str, bins: figures_data.Bins, natural: 
     def reset() -> None:
         st.session_state[key] = natural
 
+    rule = cache.summary_of(run).get("detectors", {}).get(detector, {}).get("threshold", {})
     st.button(
-        "Natural threshold",
+        "Natural threshold" if rule.get("rule", "natural") == "natural" else "The scan's threshold",
         on_click=reset,
         disabled=abs(value - natural) < 1e-9,
         icon=":material/restart_alt:",
         width="stretch",
         key=f"{key}-reset",
-        help=f"Back to {natural:g}. {HELP['natural threshold']}",
+        help=f"Back to {natural:.4g}. {threshold_help(rule)}",
     )
     return float(value)
 
@@ -191,7 +205,9 @@ with friendly():
     score_views.disagreement(run, finished)
     detector = choose_detector(run, finished)
     explore(run, detector)
-    score_views.all_histograms(run, finished)
-    score_views.show_roc(run)
-    score_views.show_classes(run)
-    score_views.show_facts(run, finished)
+    score_views.all_histograms(run, finished, detector)
+    score_views.show_roc(run, detector)
+    agreement_views.show(run, finished)
+    score_views.show_classes(run, detector)
+    opinion_views.show(run)
+    score_views.show_facts(run, finished, detector)

@@ -117,7 +117,7 @@ def series_of(run: Run, row: int, *, masked: bool, tau: float, extra: float | No
     size = cache.dataset_of(run).info.size
     step = 0.5 if size <= _FINE_PIXELS else 1.0
     scales = tuple(np.arange(1.0, 12.0 + step / 2, step)) if extra is None else (float(extra),)
-    return _series(*_keys(run), row, scales, masked, tau)
+    return _series(*run_files(run), row, scales, masked, tau)
 
 
 def build_ups(run: Run, row: int, predicted: int) -> dict[str, BuildUp]:
@@ -131,7 +131,7 @@ def build_ups(run: Run, row: int, predicted: int) -> dict[str, BuildUp]:
 
 
 def _build_up(run: Run, row: int, scales: tuple[float, ...], masked: bool, tau: float, predicted: int) -> BuildUp:
-    series = _series(*_keys(run), row, scales, masked, tau)
+    series = _series(*run_files(run), row, scales, masked, tau)
     return BuildUp(series.scales, series.predicted, series.confidence, series.predicted == predicted, signed=masked)
 
 
@@ -161,10 +161,10 @@ def transplant_of(run: Run, position: int) -> Demonstration:
     """
     if "transplant" not in cache.masks_of(run) or not finished(run, "transplant"):
         raise InputError("The transplant test has not finished in this run.")
-    return _demonstration(*_keys(run), position)
+    return _demonstration(*run_files(run), position)
 
 
-def _keys(run: Run) -> tuple[str, int, int, int]:
+def run_files(run: Run) -> tuple[str, int, int, int]:
     """Names the files that a computation depends on."""
     folder = run.folder
     model, masks, scores = (cache.stamp(folder / name) for name in ("model.safetensors", "masks.npz", "scores.parquet"))

@@ -11,7 +11,8 @@ import streamlit as st
 
 from mspc_core.errors import InputError
 from mspc_core.runs import Run
-from ui import cache, figures_data, filters
+from ui import cache, figures_data, filters, verdicts
+from ui.class_rows import ClassRow, class_rows
 from ui.errors import friendly
 from ui.gallery import Tile
 from ui.text import percent, plain, short
@@ -23,17 +24,27 @@ DECISION_ICONS = {"keep": ":material/check:", "remove": ":material/delete:", "un
 
 def verdict_line(run: Run) -> None:
     """The verdict in one sentence, and a quiet note while the scan goes on or when it ended early."""
-    verdict, status = cache.summary_of(run).get("verdict") or {}, run.status()
-    words, icon, colour = LEVELS.get(verdict.get("level", "unknown"), LEVELS["unknown"])
-    level = verdict.get("level", "unknown")
-    if level == "poisoned" and verdict.get("target_classes"):
-        named = [f"“{plain(row['name'], 40)}”" for row in verdict["target_classes"][:3]]
-        more = ", …" if len(verdict["target_classes"]) > 3 else ""
-        what = f"**{verdict['flagged']:,} of {verdict['scanned']:,}** images; target {', '.join(named)}{more}."
+    summary, status = cache.summary_of(run), run.status()
+    verdict = summary.get("verdict") or {}
+    level = str(verdict.get("level", "unknown"))
+    words, icon, colour = LEVELS.get(level, LEVELS["unknown"])
+    if level == "poisoned":
+        classes = len((summary.get("dataset") or {}).get("classes") or ())
+        what = (
+            f"**{verdict['flagged']:,} of {verdict['scanned']:,}** images; "
+            f"{plain(verdicts.target_words(verdict, classes), 200)}; "
+            f"found by {verdicts.tests_words(verdicts.having_a_case(verdict))}."
+        )
     elif level == "unknown":
-        what = "The transplant test, which decides, has not finished; the scores below are what is there so far."
+        what = (
+            f"None of the tests that give it ({verdicts.tests_words(verdicts.MEMBERS)}) has finished; the scores below "
+            "are what is there so far."
+        )
     else:
-        what = f"No class among the {verdict.get('scanned', 0):,} images behaves like the target of a backdoor."
+        what = f"No test has a case against the {verdict.get('scanned', 0):,} images."
+    rest = verdicts.rests_on(summary)
+    if rest:
+        what += f" {rest}" if not status.active else " Not all of its tests have finished."
     st.markdown(f":{colour}-background[{icon} **{words}**] {what}")
     if not status.active and status.state != "finished":
         state_icon = LEVELS.get(status.state, LEVELS["unknown"])[1]
@@ -102,7 +113,7 @@ def curves_of(run: Run) -> dict[str, figures_data.Roc]:
     return _curves(str(run.folder), *stamps)
 
 
-def class_rows_of(run: Run) -> list[filters.ClassRow]:
+def class_rows_of(run: Run) -> list[ClassRow]:
     """The table of classes (cached)."""
     stamps = cache.stamp(run.folder / "scores.parquet"), cache.stamp(run.folder / "summary.json")
     return _class_rows(str(run.folder), *stamps, len(class_names(run)))
@@ -183,9 +194,9 @@ def _curves(folder: str, scores_changed: int, summary_changed: int) -> dict[str,
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
-def _class_rows(folder: str, scores_changed: int, summary_changed: int, classes: int) -> list[filters.ClassRow]:
+def _class_rows(folder: str, scores_changed: int, summary_changed: int, classes: int) -> list[ClassRow]:
     run = Run(Path(folder))
-    return filters.class_rows(cache.scores_of(run), classes, cache.summary_of(run))
+    return class_rows(cache.scores_of(run), classes, cache.summary_of(run))
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)

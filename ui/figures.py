@@ -12,15 +12,15 @@ import numpy as np
 from ui.figures_data import Bins, Roc, line_position
 from ui.filters import title_of
 from ui.text import plotly_text, short
-from ui.theme import BACKDOOR, CLEAN, FLAGGED, NEUTRAL, detector_colour, figure_layout
+from ui.theme import BACKDOOR, CLEAN, FLAGGED, HATCH, NEUTRAL, LineStyle, detector_style, figure_layout
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
 _SERIES_COLOURS = ("#3987C4", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#8E7CC3", "#A6761D", "#56B4E9")
-_HATCH = {"fillmode": "overlay", "fgcolor": "rgba(255,255,255,0.45)", "size": 7, "solidity": 0.3}
 _DASHES = ("solid", "dash", "dot", "dashdot")
+FEW = 5  # more ROC curves than this: the legend stands beside the figure and the chosen one is drawn stronger
 
 
 def histogram_figure(
@@ -58,7 +58,7 @@ def histogram_figure(
             marker={
                 "color": fill,
                 "opacity": strength,
-                "pattern": {**_HATCH, "shape": pattern},
+                "pattern": {**HATCH, "shape": pattern},
                 "line": {"width": 0},
             },
             customdata=np.column_stack([bins.edges[:-1], bins.edges[1:]]),
@@ -122,38 +122,61 @@ def histogram_table(bins: Bins, threshold: float) -> pd.DataFrame:
     return table[bins.total > 0].reset_index(drop=True)
 
 
-def roc_figure(curves: dict[str, Roc], *, log: bool = False, height: int = 360) -> go.Figure:
-    """ROC curves of several detectors, each with its operating point. log: false-positive rate on a log axis."""
+def roc_figure(
+    curves: dict[str, Roc],
+    *,
+    chosen: str = "",
+    log: bool = False,
+    height: int = 360,
+    titles: dict[str, str] | None = None,
+    styles: dict[str, LineStyle] | None = None,
+) -> go.Figure:
+    """ROC curves, each with its operating point; the legend is sorted by AUROC. log: false-positive rate on a log axis.
+
+    The names are detectors unless `titles` and `styles` say otherwise. chosen: the curve that stands out.
+    """
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    smallest = 1e-4
-    for position, (name, curve) in enumerate(curves.items()):
-        x = np.maximum(curve.fpr, smallest) if log else curve.fpr
+    smallest, many = 1e-4, len(curves) > FEW
+    order = sorted(curves, key=lambda name: -curves[name].auroc)
+    for name in sorted(order, key=lambda name: name == chosen):  # the chosen one is drawn last, on top of the others
+        curve, style = curves[name], (styles or {}).get(name) or detector_style(name)
+        title = plotly_text((titles or {}).get(name) or title_of(name), 56)
+        strong = not chosen or name == chosen or not many
+        common = {
+            "legendgroup": name,
+            "legendrank": 1 + order.index(name),
+            "opacity": 1.0 if strong else 0.75,
+        }
         figure.add_scatter(
-            x=x,
+            x=np.maximum(curve.fpr, smallest) if log else curve.fpr,
             y=curve.tpr,
             mode="lines",
-            name=f"{plotly_text(title_of(name))} · AUROC {curve.auroc:.4f}",
-            legendgroup=name,
-            line={"color": detector_colour(name), "width": 2.5, "dash": _DASHES[position % len(_DASHES)]},
-            hovertemplate="FPR %{x:.4f}<br>TPR %{y:.3f}<extra>" + plotly_text(title_of(name)) + "</extra>",
+            name=f"{title} · {curve.auroc:.4f}" if many else f"{title} · AUROC {curve.auroc:.4f}",
+            line={
+                "color": style.colour,
+                "width": 4 if name == chosen and many else 2.5 if strong else 1.7,
+                "dash": style.dash,
+            },
+            hovertemplate="FPR %{x:.4f}<br>TPR %{y:.3f}<extra>" + title + "</extra>",
+            **common,
         )
         fpr, tpr = curve.point
         figure.add_scatter(
             x=[max(fpr, smallest) if log else fpr],
             y=[tpr],
             mode="markers",
-            legendgroup=name,
             showlegend=False,
-            name=plotly_text(title_of(name)),
+            name=title,
             marker={
-                "color": detector_colour(name),
-                "size": 12,
-                "symbol": "diamond",
-                "line": {"width": 1.5, "color": "white"},
+                "color": style.colour,
+                "size": 13 if strong else 9,
+                "symbol": style.symbol,
+                "line": {"width": 1.5 if strong else 1, "color": "white"},
             },
-            hovertemplate=f"at its threshold: TPR {tpr:.3f}, FPR {fpr:.4f}<extra>{plotly_text(title_of(name))}</extra>",
+            hovertemplate=f"at its threshold: TPR {tpr:.3f}, FPR {fpr:.4f}<extra>{title}</extra>",
+            **common,
         )
     if not log:
         figure.add_scatter(
@@ -165,27 +188,29 @@ def roc_figure(curves: dict[str, Roc], *, log: bool = False, height: int = 360) 
             hoverinfo="skip",
             line={"color": NEUTRAL, "width": 1, "dash": "dot"},
         )
-    figure.update_layout(
-        **figure_layout(
-            height, legend={"x": 0.98, "y": 0.04, "xanchor": "right", "yanchor": "bottom", "bgcolor": "rgba(0,0,0,0)"}
-        )
-    )
+    inside = {"x": 0.98, "y": 0.04, "xanchor": "right", "yanchor": "bottom", "bgcolor": "rgba(0,0,0,0)"}
+    beside = {"orientation": "v", "x": 1.02, "y": 1, "xanchor": "left", "yanchor": "top", "font": {"size": 11}}
+    if many:
+        beside |= {"title": {"text": "AUROC", "font": {"size": 11}}, "tracegroupgap": 0}
+    figure.update_layout(**figure_layout(height, legend=beside if many else inside))
     figure.update_xaxes(
         title="false-positive rate" + (" (log)" if log else ""),
         type="log" if log else "linear",
         range=[-4.05, 0.02] if log else [-0.02, 1.02],
         dtick=1 if log else 0.25,
+        exponentformat="none",
     )
     figure.update_yaxes(title="true-positive rate", range=[-0.03, 1.04])
     return figure
 
 
 def roc_table(curves: dict[str, Roc], metrics: dict[str, dict[str, Any] | None]) -> pd.DataFrame:
-    """One row a detector: AUROC, average precision, TPR and FPR at its threshold, TPR at 1 % FPR (`TPR@1%`)."""
+    """One row a detector, the highest AUROC first; average precision, TPR and FPR at its threshold, and TPR at 1 % FPR
+    (`TPR@1%`)."""
     import pandas as pd
 
     rows = []
-    for name, curve in curves.items():
+    for name, curve in sorted(curves.items(), key=lambda item: -item[1].auroc):
         known = metrics.get(name) or {}
         rows.append(
             {

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-NATURAL_RANGE = {"spc": (0.0, 1.0), "mspc": (-1.0, 1.0), "transplant": (0.0, 1.0)}
+# Detectors whose score is bounded by its definition; others get the range of their scores.
+NATURAL_RANGE = {"spc": (0.0, 1.0), "mspc": (-1.0, 1.0), "transplant": (0.0, 1.0), "pattern": (0.0, 1.0)}
 _MOST_DISCRETE = 40  # with at most this many distinct scores, every one gets its own bar
 _LEAST_BARS = 10  # over the natural range
 _BINS = 40

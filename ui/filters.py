@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ui.detector_facts import MEMBERS, SUSPECT, TELLING, ordered_names
+from ui.detector_facts import title_of as title_of
+
 if TYPE_CHECKING:
     import pandas as pd
 
-KNOWN_DETECTORS = ("spc", "mspc", "transplant")
-TITLES = {"spc": "SPC", "mspc": "MSPC", "transplant": "Transplant"}
 UNDECIDED = "open"
 _RISKY = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """among: the detectors that are counted. votes: exactly so many of them flag the sample. pattern: these flag it and
+    the others among them do not. One of the two is given."""
+
+    among: tuple[str, ...]
+    votes: int | None = None
+    pattern: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -22,7 +33,8 @@ class SampleFilter:
     """Empty fields let everything pass. classes: predicted classes. flagged: by at least one detector. flagged_by: by
     all of these.
     decisions: any of keep, remove, unsure, open. disagreement: some detectors flag it and others do not.
-    score: (detector, low, high). text: part of the path or of the sample id, in any case."""
+    score: (detector, low, high). text: part of the path or of the sample id, in any case.
+    agreement: which of some detectors flag it."""
 
     suspects: bool = False
     flagged: bool = False
@@ -32,17 +44,13 @@ class SampleFilter:
     disagreement: bool = False
     score: tuple[str, float, float] | None = None
     text: str = ""
+    agreement: Agreement | None = None
 
 
 def detector_names(columns: Any) -> list[str]:
-    """Detectors whose score is in a table, the known ones first in their order."""
-    found = [str(name).removesuffix("_score") for name in columns if str(name).endswith("_score")]
-    return [name for name in KNOWN_DETECTORS if name in found] + sorted(set(found) - set(KNOWN_DETECTORS))
-
-
-def title_of(detector: str) -> str:
-    """A detector's name as people write it."""
-    return TITLES.get(detector, detector)
+    """Detectors whose score is in a table: the default ones first, then in the catalogue's order."""
+    found = (str(name).removesuffix("_score") for name in columns if str(name).endswith("_score"))
+    return ordered_names(name for name in found if name != SUSPECT)
 
 
 def known_truth(scores: pd.DataFrame) -> np.ndarray | None:
@@ -53,7 +61,9 @@ def known_truth(scores: pd.DataFrame) -> np.ndarray | None:
 
 
 def flags_of(scores: pd.DataFrame, detector: str) -> np.ndarray:
-    """A detector's flags, bool [N]; nothing is flagged while it has not finished."""
+    """A detector's flags, bool [N]; nothing is flagged while it has not finished. `SUSPECT`: the verdict's suspects."""
+    if detector == SUSPECT:
+        return suspects_of(scores)
     column = f"{detector}_flagged"
     if column not in scores:
         return np.zeros(len(scores), dtype=bool)
@@ -72,6 +82,21 @@ def flagged_by_any(scores: pd.DataFrame) -> np.ndarray:
     found = np.zeros(len(scores), dtype=bool)
     for name in detector_names(scores.columns):
         found |= flags_of(scores, name)
+    return found
+
+
+def agreeing(scores: pd.DataFrame, wanted: Agreement) -> np.ndarray:
+    """Samples that the detectors agree on as wanted, bool [N]."""
+    flags = {name: flags_of(scores, name) for name in wanted.among}
+    if wanted.pattern is not None:
+        kept = np.ones(len(scores), dtype=bool)
+        for name, flagged in flags.items():
+            kept &= flagged == (name in wanted.pattern)
+        return kept
+    votes = np.zeros(len(scores), dtype=int)
+    for flagged in flags.values():
+        votes += flagged
+    found: np.ndarray = votes == wanted.votes
     return found
 
 
@@ -103,6 +128,8 @@ def positions(scores: pd.DataFrame, wanted: SampleFilter, decisions: dict[str, s
         name, low, high = wanted.score
         values = scores[f"{name}_score"].to_numpy(dtype=float)
         kept &= (values >= low) & (values <= high)
+    if wanted.agreement is not None:
+        kept &= agreeing(scores, wanted.agreement)
     if wanted.decisions:
         kept &= np.isin(decision_column(scores, decisions or {}).astype(str), wanted.decisions)
     if wanted.text.strip():
@@ -124,11 +151,24 @@ def ordered(scores: pd.DataFrame, chosen: np.ndarray, by: str, descending: bool 
 
 
 def default_sort(scores: pd.DataFrame) -> str:
-    """The column that puts the most telling samples first: of the last known detector that flags any, or else of the
-    last that has finished."""
-    names = [name for name in KNOWN_DETECTORS if f"{name}_score" in scores]
+    """The column that puts the most telling samples first: the verdict's own score where it has suspects, else that of
+    `telling_detector`."""
+    if f"{SUSPECT}_score" in scores and suspects_of(scores).any():
+        return f"{SUSPECT}_score"
+    name = telling_detector(scores)
+    return f"{name}_score" if name else "confidence"
+
+
+def telling_detector(scores: pd.DataFrame) -> str | None:
+    """The detector to look at first: the test of the verdict that flags most of its suspects. Without suspects, the
+    last of `TELLING` that flags any, or else the last that has finished; any other detector where none of these ran."""
+    finished, suspects = detector_names(scores.columns), suspects_of(scores)
+    shared = {name: int((flags_of(scores, name) & suspects).sum()) for name in MEMBERS if name in finished}
+    if any(shared.values()):
+        return max(shared, key=lambda name: shared[name])
+    names = [name for name in TELLING if name in finished] or finished
     loud = [name for name in names if flags_of(scores, name).any()]
-    return f"{(loud or names)[-1]}_score" if names else "confidence"
+    return (loud or names)[-1] if names else None
 
 
 def next_open(queue: np.ndarray, decided: np.ndarray, current: int | None) -> int | None:
@@ -175,7 +215,7 @@ def review_table(scores: pd.DataFrame, decisions: dict[str, str], classes: list[
     columns = ["sample_id", "path", "label", "predicted", "confidence"]
     for name in detector_names(scores.columns):
         columns += [f"{name}_score", f"{name}_flagged"]
-    columns += [name for name in ("suspect", "is_backdoor") if name in scores]
+    columns += [name for name in ("suspect_score", "suspect", "is_backdoor") if name in scores]
     table = scores[[name for name in columns if name in scores]].copy()
     names = {number: name for number, name in enumerate(classes)}
     table.insert(3, "label_name", table["label"].map(names))
@@ -183,52 +223,3 @@ def review_table(scores: pd.DataFrame, decisions: dict[str, str], classes: list[
     decided = decision_column(scores, decisions)
     table["decision"] = np.where(decided == UNDECIDED, "", decided)
     return table
-
-
-@dataclass(frozen=True)
-class ClassRow:
-    """One predicted class: how many samples, how many each detector flags, and the transplant test's view of it."""
-
-    number: int
-    samples: int
-    labelled: int
-    flagged: dict[str, int]
-    rate: float | None = None
-    index: float | None = None
-    target: bool = False
-    backdoors: int | None = None
-
-
-def class_rows(scores: pd.DataFrame, classes: int, summary: dict[str, Any]) -> list[ClassRow]:
-    """One row a class, suspected targets first, then by transplant rate. summary: the run's summary.json."""
-    predicted, labels, truth = scores["predicted"].to_numpy(), scores["label"].to_numpy(), known_truth(scores)
-    samples, labelled = np.bincount(predicted, minlength=classes), np.bincount(labels, minlength=classes)
-    names = detector_names(scores.columns)
-    flagged = {name: np.bincount(predicted[flags_of(scores, name)], minlength=classes) for name in names}
-    bad = np.bincount(predicted[truth], minlength=classes) if truth is not None else None
-    rows = [
-        ClassRow(
-            number,
-            int(samples[number]),
-            int(labelled[number]),
-            {name: int(flagged[name][number]) for name in names},
-            backdoors=None if bad is None else int(bad[number]),
-        )
-        for number in range(classes)
-    ]
-    return sorted(_with_rates(rows, summary), key=lambda row: (not row.target, -(row.rate or 0.0), -row.samples))
-
-
-def _with_rates(rows: list[ClassRow], summary: dict[str, Any]) -> list[ClassRow]:
-    from mspc_core.verdict import anomaly_indices
-
-    table = summary.get("detectors", {}).get("transplant", {}).get("tables", {}).get("classes")
-    if not table:
-        return rows
-    targets = {int(row["class"]) for row in summary.get("verdict", {}).get("target_classes", [])}
-    indices = dict(zip((int(row["class"]) for row in table), anomaly_indices(table), strict=True))
-    rates = {int(row["class"]): float(row["transplant_rate"]) for row in table}
-    return [
-        replace(row, rate=rates.get(row.number), index=indices.get(row.number), target=row.number in targets)
-        for row in rows
-    ]

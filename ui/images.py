@@ -82,6 +82,16 @@ def heat(values: np.ndarray, top: float = 1.0) -> np.ndarray:
     return np.round(_HEAT[low] * (1 - part) + _HEAT[low + 1] * part).astype(np.uint8)
 
 
+def signed(values: np.ndarray) -> np.ndarray:
+    """A difference as a picture at full contrast: grey where it is 0, brighter above, darker below.
+
+    float [H, W] or [H, W, 3] → uint8 [H, W, 3].
+    """
+    top = max(float(np.abs(values).max(initial=0.0)), 1e-9)
+    grey = np.round(127.5 + 127.5 * np.asarray(values, dtype=float) / top).clip(0, 255).astype(np.uint8)
+    return grey if grey.ndim == 3 else grey[..., None].repeat(3, axis=2)
+
+
 def region_of(mask: np.ndarray, threshold: float) -> np.ndarray:
     """Where the mask, divided by its largest weight, is above `threshold`: bool, same shape; nothing if it collapsed.
 

@@ -13,20 +13,14 @@ from mspc_core import jobs
 from mspc_core.errors import InputError
 from mspc_core.jobs import JobStatus
 from mspc_core.runs import Run
-from ui import cache, state
+from ui import cache, state, verdicts
+from ui.detector_facts import title_of
+from ui.detector_panel import show_not_run
 from ui.errors import friendly, show_error
 from ui.text import count, duration, percent, plain
 from ui.theme import LEVELS
 
-STAGE_TITLES = {
-    "data": "Data",
-    "model": "Model",
-    "spc": "SPC",
-    "mspc": "MSPC",
-    "transplant": "Transplant",
-    "summary": "Verdict",
-    "import": "Images",
-}
+STAGE_TITLES = {"data": "Data", "model": "Model", "summary": "Verdict", "import": "Images"}
 _MARKS = {"done": ":green[:material/check_circle:]", "current": ":blue[:material/pending:]"}
 _MARKS |= {"pending": ":gray[:material/circle:]", "stopped": ":orange[:material/error:]"}
 _STOPPED = {
@@ -134,10 +128,12 @@ def _heading(folder: Path, title: str, status: JobStatus) -> None:
 
 
 def _checklist(status: JobStatus) -> None:
-    for column, (name, mark) in zip(st.columns(len(status.stages)), stage_marks(status), strict=True):
-        title = plain(STAGE_TITLES.get(name, name), 24)
+    marks = []  # one line that wraps: a scan may have twenty stages
+    for name, mark in stage_marks(status):
+        title = plain(STAGE_TITLES.get(name) or title_of(name), 30).replace(" ", "\u00a0")
         text = f"**{title}**" if mark == "current" else f":gray[{title}]" if mark == "pending" else title
-        column.markdown(f"{_MARKS[mark]} {text}")
+        marks.append(f"{_MARKS[mark]}\u00a0{text}")
+    st.markdown(" \u2003".join(marks))
 
 
 def _while_running(run: Run, status: JobStatus) -> None:
@@ -162,9 +158,11 @@ def verdict_box(run: Run) -> None:
     words, icon, colour = LEVELS.get(verdict.get("level", ""), LEVELS["unknown"])
     with st.container(border=True):
         st.markdown(f"### :{colour}[{icon} {words}]")
-        st.markdown(plain(_sentence(verdict), 400))
+        st.markdown(plain(verdicts.sentence(verdict, len(summary.get("dataset", {}).get("classes", ()))), 600))
+        _tests(run, summary)
         _figures(summary, verdict)
         _truth(summary, verdict)
+        show_not_run(summary.get("not_run"))
         with st.container(horizontal=True):
             for page, label, symbol in _NEXT:
                 kind: Any = "primary" if page == "scores" else "secondary"
@@ -181,19 +179,19 @@ _NEXT = (
 )
 
 
-def _sentence(verdict: dict[str, Any]) -> str:
-    if verdict.get("level") == "poisoned":
-        names = ", ".join(f"“{row['name']}”" for row in verdict["target_classes"][:3])
-        return (
-            f"{count(verdict['flagged'])} of {count(verdict['scanned'])} training images look backdoored. A region "
-            f"cut from them turns most other images into {names}. Look at them before you remove any."
-        )
-    if verdict.get("level") == "no_evidence":
-        return (
-            f"No class among the {count(verdict['scanned'])} training images behaves like the target of a backdoor. "
-            "That is not a proof of absence: triggers that cover the whole image can escape these tests."
-        )
-    return str(verdict.get("text", ""))
+_STATES = {
+    "case": ":orange[:material/flag:]",
+    "quiet": ":green[:material/check:]",
+    "missing": ":gray[:material/remove:]",
+}
+
+
+def _tests(run: Run, summary: dict[str, Any]) -> None:
+    """What each test of the consensus says, one line each."""
+    found = verdicts.lines(summary, run.config().detectors)
+    st.markdown(
+        "  \n".join(f"{_STATES[line.state]} **{title_of(line.test)}**: {plain(line.text, 400)}" for line in found)
+    )
 
 
 def _truth(summary: dict[str, Any], verdict: dict[str, Any]) -> None:
@@ -215,6 +213,8 @@ def _figures(summary: dict[str, Any], verdict: dict[str, Any]) -> None:
     columns = st.columns(4)
     targets = verdict.get("target_classes") or []
     shown = plain(targets[0]["name"], 18) + (f" +{len(targets) - 1}" if len(targets) > 1 else "") if targets else "–"
+    if verdicts.spread(verdict, len(summary.get("dataset", {}).get("classes", ()))):
+        shown = "no single one"
     columns[0].metric("Suspects", count(verdict.get("flagged", 0)), help=HELP["suspect"])
     columns[1].metric("Target class", shown, help=HELP["target class"])
     columns[2].metric("Test accuracy", percent(model.get("val_accuracy")), help=HELP["test accuracy"])

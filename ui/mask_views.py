@@ -28,6 +28,8 @@ def explain_missing(run: Run, detector: str, what: str) -> None:
     title = filters.title_of(detector)
     if detector not in run.config().detectors:
         st.info(f"{what} is learned by {title}, which was not part of this scan.", icon=":material/block:")
+    elif reason := (cache.summary_of(run).get("not_run") or {}).get(detector):
+        st.info(f"{what} could not be learned: {plain(reason, 300)}", icon=":material/block:")
     elif run.status().active:
         st.info(f"{what} appears here when {title} has finished.", icon=":material/schedule:")
     else:

@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from mspc_core.runs import Run
-from ui import cache, compute, evidence, filters, images
+from ui import agreement, cache, compute, evidence, filters, images
 from ui.filters import SampleFilter
 from ui.inspect_views import score_table, truth_words
 from ui.text import percent, plain, short
@@ -32,13 +32,17 @@ def parse_score(text: str | None, scores: pd.DataFrame) -> tuple[str, float, flo
 def choose_filter(run: Run, scores: pd.DataFrame) -> tuple[SampleFilter, str, bool]:
     """The filter bar. Returns the filter, the column to sort by, and whether from high to low."""
     names = filters.detector_names(scores.columns)
-    wanted = SampleFilter(score=parse_score(st.query_params.get("score"), scores))
+    wanted = SampleFilter(
+        score=parse_score(st.query_params.get("score"), scores),
+        agreement=agreement.from_text(st.query_params.get("agree"), names),
+    )
     has_suspects = bool(filters.suspects_of(scores).any())
     kinds = (["Suspects"] if has_suspects else []) + ["Flagged by any", "All"]
-    default = "All" if wanted.score else kinds[0]
+    default = "All" if wanted.score or wanted.agreement else kinds[0]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         kind = st.segmented_control("Queue", kinds, default=default, required=True, key=f"queue-{run.id}")
-        options = [*[f"{name}_score" for name in names], "confidence", "predicted", "label", "path"]
+        verdict = ["suspect_score"] if "suspect_score" in scores else []
+        options = [*verdict, *[f"{name}_score" for name in names], "confidence", "predicted", "label", "path"]
         by = st.selectbox(
             "Sort by",
             options,
@@ -58,7 +62,7 @@ def choose_filter(run: Run, scores: pd.DataFrame) -> tuple[SampleFilter, str, bo
             persist_state="session",
             help="Stored with each decision. Undo takes back your own actions only.",
         )
-        _score_chip(wanted)
+        _chips(wanted)
     wanted = replace(wanted, suspects=kind == "Suspects", flagged=kind == "Flagged by any")
     return wanted, by, order == "high to low"
 
@@ -96,16 +100,25 @@ def _more_filters(run: Run, names: list[str], wanted: SampleFilter) -> SampleFil
     )
 
 
-def _score_chip(wanted: SampleFilter) -> None:
-    if wanted.score is None:
-        return
-    name, low, high = wanted.score
+def _chips(wanted: SampleFilter) -> None:
+    """What the page was opened with; a click drops it."""
 
-    def clear() -> None:
-        st.query_params.pop("score", None)
+    def clear(name: str) -> None:
+        st.query_params.pop(name, None)
 
-    label = f"{plain(filters.title_of(name), 30)} {low:.2f} to {high:.2f}"
-    st.button(label, icon=":material/close:", on_click=clear, help="Show all scores again.", key="clear-score")
+    found = []
+    if wanted.score is not None:
+        name, low, high = wanted.score
+        found.append(
+            ("score", f"{plain(filters.title_of(name), 30)} {low:.2f} to {high:.2f}", "Show all scores again.")
+        )
+    if wanted.agreement is not None:
+        found.append(
+            ("agree", plain(agreement.words_of(wanted.agreement), 60), "Show all images again, whoever flags them.")
+        )
+    for name, label, help_text in found:
+        icon = ":material/close:"
+        st.button(label, icon=icon, on_click=clear, args=(name,), help=help_text, key=f"clear-{name}")
 
 
 def queue_for(run: Run, wanted: SampleFilter, by: str, descending: bool, decided: np.ndarray) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,47 +9,11 @@ import streamlit as st
 
 from mspc_core.data import store
 from mspc_core.data.source import open_source
-from mspc_core.detectors import REGISTRY
 from mspc_core.errors import InputError
-from mspc_core.runs import DEFAULT_DETECTORS, DEMO, ScanConfig
+from mspc_core.runs import DEMO, ScanConfig
+from ui.detector_picker import ask_detectors
 from ui.text import count, short
 
-
-@dataclass(frozen=True)
-class DetectorFacts:
-    """What the form says of a detector (its class would have to import torch)."""
-
-    title: str
-    explains: str
-    needs: str
-    cost: str
-    citation: str
-
-
-DETECTORS: dict[str, DetectorFacts] = {
-    "spc": DetectorFacts(
-        "SPC",
-        "Brightens every image step by step; a class that never changes is suspicious.",
-        "nothing but the model",
-        "12 forward passes an image",
-        "Guo et al., SCALE-UP, ICLR 2023",
-    ),
-    "mspc": DetectorFacts(
-        "MSPC",
-        "The same under one learned mask, so that ordinary objects stop passing the test.",
-        "gradients of the model",
-        "50 to 150 an image (fast), 200 or more (as published)",
-        "Pal et al., ICLR 2024, arXiv 2403.10717",
-    ),
-    "transplant": DetectorFacts(
-        "Transplant",
-        "Learns the smallest region of each class that turns other images, then pastes each image's region and counts. "
-        "Gives the verdict and names the target class.",
-        "gradients of the model",
-        "about 15 to 30 an image",
-        "this project (docs/method.md), after Pal et al. 2024 and Wang et al. 2019",
-    ),
-}
 MODELS: dict[str, str] = {
     "small-cnn": "Train a small CNN: minutes without a GPU",
     "resnet18": "Train a ResNet-18: as published; wants a GPU",
@@ -66,7 +29,6 @@ NORMALISATIONS: dict[str, str] = {
     "imagenet": "ImageNet's",
     "cifar10": "CIFAR-10's",
 }
-PRESETS: dict[str, str] = {"fast": "Fast", "paper": "As published (slow)"}
 _DEVICES = ["auto", "cpu", "cuda", "mps"]
 _NO_FILE = "?"  # own weights are wanted, but no path was given: this must not turn into a training run
 _STORED, _DEMO, _OTHER = "Stored data set", "Demo", "Path or name"
@@ -78,11 +40,11 @@ def ask(preselected: str | None) -> ScanConfig | None:
     st.markdown("##### Model")
     model = _ask_model()
     st.markdown("##### Detectors")
-    detectors, preset = _ask_detectors()
+    detectors = ask_detectors(str(source.get("dataset", "")), source["source"] == DEMO, str(model["arch"]))
     advanced = _ask_advanced()
     if not st.button("Start the scan", type="primary", icon=":material/play_arrow:", key="start"):
         return None
-    config = ScanConfig(**{**source, **model, **advanced}, detectors=tuple(detectors), mspc_preset=preset)
+    config = ScanConfig(**{**source, **model, **detectors, **advanced})
     with st.spinner("Checking …"):
         check(config)
     return config
@@ -192,37 +154,6 @@ def _ask_model() -> dict[str, Any]:
     )
     checkpoint = str(Path(path).expanduser().absolute()) if path else _NO_FILE
     return {"arch": arch, "checkpoint": checkpoint, "normalise": normalise}
-
-
-def _ask_detectors() -> tuple[list[str], str]:
-    chosen: list[str] = []
-    preset = "fast"
-    for column, name in zip(st.columns(len(REGISTRY)), REGISTRY, strict=True):
-        facts = DETECTORS.get(name, DetectorFacts(name, "", "", "", ""))
-        with column.container(border=True, height="stretch"):
-            if st.checkbox(f"**{facts.title}**", name in DEFAULT_DETECTORS, key=f"scan_use_{name}"):
-                chosen.append(name)
-            st.markdown(f":small[{facts.explains}]")
-            st.caption(f"Needs {facts.needs}.  \nCost: {facts.cost}.  \n{facts.citation}")
-            if name == "mspc":
-                preset = _ask_preset(name in chosen)
-    if "transplant" not in chosen:
-        st.caption(":material/info: Without the transplant test there are scores, but no verdict and no target class.")
-    return chosen, preset
-
-
-def _ask_preset(used: bool) -> str:
-    return st.radio(
-        "MSPC's settings",
-        list(PRESETS),
-        format_func=PRESETS.__getitem__,
-        horizontal=True,
-        key="scan_preset",
-        disabled=not used,
-        label_visibility="collapsed",
-        help="Fast learns the mask in 300 steps on samples of the images, two scales at a time. As published makes 40 "
-        "passes over all images at all 11 scales.",
-    )
 
 
 def _ask_advanced() -> dict[str, Any]:

@@ -9,33 +9,61 @@ import streamlit as st
 
 from mspc_core.runs import Run
 from ui import cache, evidence, figures, filters
-from ui.text import HELP, duration, percent, plain
+from ui.class_rows import ClassRow
+from ui.detector_facts import MEMBERS
+from ui.text import HELP, percent, plain, plural, short
 from ui.theme import PLOTLY_CONFIG, detector_colour
+from ui.verdicts import tests_words
 
+_GRID = 8  # histograms shown side by side before one asks for all
+_NAMED = 3
 _MANY = 0.02  # share of flagged images above which single detectors are worth a word although no class stands out
 
 
 def disagreement(run: Run, finished: list[str]) -> None:
-    """When the verdict is "no evidence" but another detector flags many images, say so and what it can mean."""
+    """When the verdict is "no evidence" but other detectors flag many images, or its own tests some, say so and what it
+    can mean."""
     verdict = cache.summary_of(run).get("verdict") or {}
     if verdict.get("level") != "no_evidence":
         return
     scores = cache.scores_of(run)
-    shares = {name: float(filters.flags_of(scores, name).mean()) for name in finished if name != "transplant"}
-    loud = [f"{percent(share)} by {filters.title_of(name)}" for name, share in shares.items() if share > _MANY]
+    records = cache.summary_of(run).get("detectors", {})
+    shares = {
+        name: float(filters.flags_of(scores, name).mean())
+        for name in finished
+        # A quantile flags its share of any data; what the verdict's own tests flag has been weighed by it.
+        if name not in MEMBERS and records.get(name, {}).get("threshold", {}).get("rule") != "quantile"
+    }
+    many = sorted((name for name, share in shares.items() if share > _MANY), key=lambda name: -shares[name])
+    loud = [f"{percent(shares[name])} by {plain(filters.title_of(name), 30)}" for name in many[:_NAMED]]
+    if len(many) > _NAMED:
+        loud.append(f"many by {len(many) - _NAMED} more")
     if loud:
         st.caption(
             f":material/info: All the same, images are flagged: {' and '.join(loud)}. On clean data such flags are "
             "false alarms, often in classes with strong colours. Look where they pile up before you trust the set."
         )
+    stray = {name: int(filters.flags_of(scores, name).sum()) for name in MEMBERS}
+    words = [f"{plural(number, 'image')} by {filters.title_of(name)}" for name, number in stray.items() if number]
+    if words:
+        st.caption(
+            f":material/info: Flagged without making a case, because no class stands out: {' and '.join(words)}. A few "
+            "such images are usual on clean data."
+        )
 
 
-def all_histograms(run: Run, finished: list[str]) -> None:
-    """Each score's histogram side by side, with the share it flags."""
+def all_histograms(run: Run, finished: list[str], chosen: str) -> None:
+    """Each score's histogram side by side, with the share it flags; with many detectors, some of them at first."""
     st.subheader("All detectors side by side")
-    scores = cache.scores_of(run)
-    columns = st.columns(max(3, min(4, len(finished))), gap="medium")
-    for position, name in enumerate(finished):
+    scores, shown = cache.scores_of(run), finished
+    if len(finished) > _GRID and not st.toggle(f"All {len(finished)}", key=f"grid-{run.id}"):
+        first = [chosen, *(name for name in finished if name != chosen)][:_GRID]
+        shown = [name for name in finished if name in first]
+    columns: list[Any] = []
+    each = 4 if len(shown) == 4 or len(shown) > 6 else 3
+    for position, name in enumerate(shown):
+        if position % each == 0:  # a new row: its first histogram would otherwise stand lower than its neighbours
+            columns = st.columns(each, gap="medium")
         natural, bins = evidence.natural_threshold(run, name), evidence.bins_of(run, name)
         flagged = float(filters.flags_of(scores, name).mean()) if len(scores) else 0.0
         figure = figures.histogram_figure(
@@ -49,12 +77,12 @@ def all_histograms(run: Run, finished: list[str]) -> None:
             compact=True,
         )
         alt = f"Histogram of the {filters.title_of(name)} score; choose the detector above for its table."
-        columns[position % len(columns)].plotly_chart(
+        columns[position % each].plotly_chart(
             figure, key=f"small-{run.id}-{name}", config={"displayModeBar": False}, alt=alt
         )
 
 
-def show_roc(run: Run) -> None:
+def show_roc(run: Run, chosen: str) -> None:
     """ROC curves where the truth is known; else why there are none."""
     st.subheader("How well each score separates", help=HELP["AUROC"])
     curves = evidence.curves_of(run)
@@ -67,7 +95,8 @@ def show_roc(run: Run) -> None:
         else:
             st.caption("Not shown: this data set holds only one kind of image, so there is nothing to separate.")
         return
-    left, right = st.columns([1.1, 1], gap="medium", vertical_alignment="center")
+    many = len(curves) > figures.FEW
+    left, right = st.columns([1.6 if many else 1.1, 1], gap="medium", vertical_alignment="center")
     with right:
         log = st.toggle(
             "False-positive rate on a log axis",
@@ -77,9 +106,13 @@ def show_roc(run: Run) -> None:
         records = cache.summary_of(run).get("detectors", {})
         table = figures.roc_table(curves, {name: record.get("metrics") for name, record in records.items()})
         st.dataframe(table, hide_index=True, width="stretch", column_config=_roc_columns())
-        st.caption("Diamonds: where each detector's natural threshold puts it. Up and to the left is better.")
+        st.caption(
+            "Marks: where each detector's own threshold puts it. Up and to the left is better."
+            + (" The detector chosen above is drawn strongest; click a name in the legend to hide it." if many else "")
+        )
     alt = "ROC curves of the detectors; their figures are in the table beside it."
-    left.plotly_chart(figures.roc_figure(curves, log=log), key=f"roc-{run.id}", config=PLOTLY_CONFIG, alt=alt)
+    figure = figures.roc_figure(curves, chosen=chosen, log=log, height=480 if many else 360)
+    left.plotly_chart(figure, key=f"roc-{run.id}", config=PLOTLY_CONFIG, alt=alt)
 
 
 def _roc_columns() -> dict[str, Any]:
@@ -93,23 +126,37 @@ def _roc_columns() -> dict[str, Any]:
     }
 
 
-def class_table(rows: list[filters.ClassRow], labels: list[str]) -> pd.DataFrame:
-    """The table of classes as it is shown; suspected targets carry a mark."""
+def class_table(rows: list[ClassRow], labels: list[str], first: str = "") -> pd.DataFrame:
+    """The table of classes as it is shown; suspected targets carry a mark. first: the detector whose flags come first
+    where there are many."""
+    order = list(rows[0].flagged) if rows else []
+    told = {
+        title: key
+        for title, key in (
+            ("transplant rate", "rate"),
+            ("pattern turns", "turned"),
+            ("contradicted", "contradicted"),
+            ("anomaly index", "index"),
+        )
+        if any(getattr(row, key) is not None for row in rows)
+    }
+    if len(order) > _GRID and first in order:
+        order = [first, *(name for name in order if name != first)]
     return pd.DataFrame(
         [
             {
                 "class": ("◆ " if row.target else "") + labels[row.number],
                 "images": row.samples,
-                **{f"{filters.title_of(name)} flags": flagged for name, flagged in row.flagged.items()},
-                **({} if row.rate is None else {"transplant rate": row.rate, "anomaly index": row.index}),
+                **{title: getattr(row, key) for title, key in told.items()},
                 **({} if row.backdoors is None else {"true backdoors": row.backdoors}),
+                **{f"{filters.title_of(name)} flags": row.flagged[name] for name in order},
             }
             for row in rows
         ]
     )
 
 
-def show_classes(run: Run) -> None:
+def show_classes(run: Run, chosen: str) -> None:
     """What the detectors flag in each predicted class; suspected targets on top."""
     st.subheader("Classes")
     rows = evidence.class_rows_of(run)
@@ -118,38 +165,70 @@ def show_classes(run: Run) -> None:
         return
     config = {
         "class": st.column_config.TextColumn(
-            "predicted class", width="medium", help="◆ marks a suspected target class."
+            "predicted class", width="medium", pinned=True, help="◆ marks a suspected target class."
         ),
         "transplant rate": st.column_config.ProgressColumn(
             min_value=0, max_value=1, format="percent", help=HELP["transplant rate"]
         ),
+        "pattern turns": st.column_config.ProgressColumn(
+            min_value=0, max_value=1, format="percent", help=HELP["pattern turns"]
+        ),
+        "contradicted": st.column_config.ProgressColumn(
+            min_value=0, max_value=1, format="percent", help=HELP["contradicted"]
+        ),
         "anomaly index": st.column_config.NumberColumn(format="%.1f", help=HELP["anomaly index"]),
     }
-    table = class_table(rows, evidence.class_labels(run))
+    table = class_table(rows, evidence.class_labels(run), chosen)
     st.dataframe(table, hide_index=True, width="stretch", column_config=config, height=min(640, 38 + 35 * len(table)))
-    if any(row.target for row in rows):
-        st.caption(
-            "◆ suspected target: its region turns other images into it far more often than any other class's region."
-        )
+    targets = [row for row in rows if row.target]
+    if targets:
+        names = [name for name in MEMBERS if any(name in (row.by or ("transplant",)) for row in targets)]
+        st.caption(f"◆ suspected target: stands out from the other classes in {tests_words(names)}.")
 
 
-def show_facts(run: Run, finished: list[str]) -> None:
-    """Cost, rule, source and notes of each detector."""
+def show_facts(run: Run, finished: list[str], chosen: str) -> None:
+    """Cost, rule, source and notes of each detector: a table, and the chosen one's in full."""
     st.subheader("About these detectors")
     records = cache.summary_of(run).get("detectors", {})
-    scanned = max(1, len(cache.scores_of(run)))
-    for column, name in zip(st.columns(max(3, len(finished))), finished, strict=False):
-        record = records.get(name)
-        if record is None:
-            continue
-        with column.container(border=True, height="stretch"):
-            title = record.get("title", name)
-            st.markdown(f"**{plain(title, 40)}**", help=HELP.get(title, HELP.get(name)))
-            rule = record.get("threshold", {})
-            st.markdown(f"Flags above **{rule.get('value', 0):g}**: {plain(rule.get('explanation', ''), 200)}.")
-            cost = f"{duration(record.get('seconds'))} · {record.get('forward_equivalents', 0) / scanned:,.0f} forwards"
-            st.caption(
-                f"{cost} for each image · {plain(record.get('citation', ''), 120)}", help=HELP["forward-equivalents"]
-            )
-            for note in record.get("notes") or []:
-                st.caption(f":material/info: {plain(note, 400)}")
+    table = facts_table({name: records[name] for name in finished if name in records}, len(cache.scores_of(run)))
+    number = st.column_config.NumberColumn
+    config = {
+        "detector": st.column_config.TextColumn(pinned=True),
+        "flagged": number(format="percent"),
+        "flags above": number(format="%.4g"),
+        "seconds": number(format="%.1f", help="On the machine that ran the scan, with whatever else it was doing."),
+        "forwards": number("forwards per image", format="%.0f", help=HELP["forward-equivalents"]),
+    }
+    st.dataframe(table, hide_index=True, width="stretch", column_config=config, height=min(640, 38 + 35 * len(table)))
+    noted = [name for name in finished if records.get(name, {}).get("notes")]
+    for name in [name for name in noted if name == chosen] if len(noted) > _NAMED else noted:
+        _notes(name, records[name])
+    if len(noted) > _NAMED:
+        with st.expander(f"Notes of {len(noted)} detectors", icon=":material/info:"):
+            for name in noted:
+                _notes(name, records[name])
+
+
+def facts_table(records: dict[str, dict[str, Any]], scanned: int) -> pd.DataFrame:
+    """One row a detector: what it flags, by which rule, at which cost, and its source. records: of summary.json."""
+    rows = []
+    for name, record in records.items():
+        rule = record.get("threshold") or {}
+        rows.append(
+            {
+                "detector": short(record.get("title") or filters.title_of(name), 40),
+                "flagged": record.get("flagged", 0) / max(1, scanned),
+                "flags above": rule.get("value"),
+                "because": short(rule.get("explanation") or "–", 160),
+                "rule": short(rule.get("rule") or "–", 20),
+                "seconds": record.get("seconds"),
+                "forwards": (record.get("forward_equivalents") or 0) / max(1, scanned),
+                "source": short(record.get("citation") or "–", 120),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _notes(name: str, record: dict[str, Any]) -> None:
+    for note in record["notes"]:
+        st.caption(f":material/info: **{plain(filters.title_of(name), 40)}**: {plain(note, 400)}")

@@ -106,16 +106,31 @@ HELP: dict[str, str] = {
     "transplant": "Cut the region under the mask out of this image, paste it on other images, and see how many then "
     "get this image's class. A trigger takes its class with it; a part of an object rarely does.",
     "transplant rate": "The share of other images that change to this class when the region is pasted on them.",
+    "pattern transplant": "Take what a part of a class has in common and the rest of it lacks, add it to images of "
+    "other classes, and see how many then get this class. Both parts show the same kind of object, so the difference "
+    "holds none: what turns other images was planted.",
+    "pattern turns": "The share of other images that change to this class when its pattern is added to them.",
+    "second opinion": "A second model that sees only small, flipped and shifted images, and is not shown what is "
+    "learned first, so that it hardly learns a trigger. Each half of the images is judged by a model trained on the "
+    "other half. Where its surprise follows the features of the scanned model, these features hold a trigger.",
+    "surprise": "How much more often the second opinion contradicts a label than its own confidence promised. On clean "
+    "images it is zero on average, whatever they show.",
+    "contradicted": "Of the flagged images with this label, the share to which the second opinion gives another class.",
+    "evidence": "How much likelier the contradictions of the flagged images are if these images are poisoned than if "
+    "they are clean, as a logarithm, in nats: 1 nat is a factor of 2.7, 13.8 nats are a million to one.",
+    "suspect score": "The scores of the verdict's tests on one scale: the highest rank that any of them gives the "
+    "image. Suspects are above 0.5.",
     "mask": "A map over the image, from 0 (hidden) to 1 (kept), learned so that suspicious images keep their "
     "prediction. Where it stays bright is where the trigger may be.",
     "τ": "The shift: subtracted from each pixel before scaling, so that pale backgrounds stop counting as evidence.",
     "scale": "The number all pixels are multiplied by before the model looks again. Values above white are cut off.",
-    "natural threshold": "A limit that follows from what the score means (a majority of scales, a majority of pasted "
-    "images), so nobody had to choose it and no clean data was needed.",
+    "natural threshold": "A limit that follows from what the score means (a majority of scales or of changed images, "
+    "even odds), so nobody had to choose it and no clean data was needed.",
     "flagged": "The detector's score for this image is above its threshold. A flag is a reason to look, not a proof.",
-    "suspect": "Flagged by the transplant test and in a class that stands out from all others.",
+    "suspect": "Flagged by a test that has a case: by the transplant test or the pattern transplant in a class that "
+    "stands out from the others, or by the second opinion.",
     "anomaly index": "How far a class's share of flagged samples stands out from the other classes', in units of their "
-    "usual spread. Above 2 it is unusual. (Wang et al., Neural Cleanse, 2019)",
+    "usual spread; the largest of the verdict's tests. Above 2 it is unusual. (Wang et al., Neural Cleanse, 2019)",
     "ASR": "Attack success rate: the share of clean test images that get the target class once the trigger is added.",
     "AUROC": "How well a score ranks backdoored images above clean ones: 1 is perfect, 0.5 is chance. "
     "It needs the truth, so only lab data sets have it.",

@@ -6,7 +6,9 @@ dark on black. Colour is never the only sign: flagged marks also differ in shape
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
+
+from mspc_core.detectors.catalog import CATALOG
 
 CLEAN = "#3987C4"
 BACKDOOR = "#D55E00"
@@ -15,8 +17,15 @@ NEUTRAL = "#8A929C"
 ACCENT = "#2F86C1"
 GRID = "rgba(138, 146, 156, 0.22)"
 
-DETECTOR_COLOURS: dict[str, str] = {"spc": "#56B4E9", "mspc": "#CC79A7", "transplant": "#009E73"}
-_MORE_COLOURS = ("#E69F00", "#8E7CC3", "#A6761D", "#66A61E", "#999999")
+# Eight colours that can be told apart; where there are more lines, dashes and marks differ too.
+_FIRST = ("spc", "mspc", "transplant")  # these keep their colours whatever is added to the catalogue
+_COLOURS = ("#56B4E9", "#CC79A7", "#009E73", "#E69F00", "#8E7CC3", "#D55E00", "#A6761D", "#8A929C")
+_DASHES = ("solid", "dash", "dot", "dashdot")
+_SYMBOLS = ("diamond", "circle", "square", "triangle-up", "cross", "x", "star", "pentagon", "hexagram")
+# Bars of backdoored images are hatched, so that they differ without their colour.
+HATCH = {"fillmode": "overlay", "fgcolor": "rgba(255,255,255,0.45)", "size": 7, "solidity": 0.3}
+# Of heat maps: readable for colour-blind people, on light and on dark ground.
+SEQUENTIAL = "Cividis"
 
 # Level of a verdict or state of a run → (words, icon, streamlit colour name).
 LEVELS: dict[str, tuple[str, str, str]] = {
@@ -33,11 +42,30 @@ LEVELS: dict[str, tuple[str, str, str]] = {
 }
 
 
+class LineStyle(NamedTuple):
+    """How a line is drawn; `symbol` marks a point on it."""
+
+    colour: str
+    dash: str
+    symbol: str
+
+
+def line_style(position: int) -> LineStyle:
+    """The style of the line at a place in a list: colours change first, then dashes."""
+    turn = position // len(_COLOURS)
+    symbol = _SYMBOLS[position % len(_SYMBOLS)]
+    return LineStyle(_COLOURS[position % len(_COLOURS)], _DASHES[turn % len(_DASHES)], symbol)
+
+
+def detector_style(name: str) -> LineStyle:
+    """The style of a detector, the same in every figure."""
+    known = list(dict.fromkeys((*_FIRST, *CATALOG)))
+    return line_style(known.index(name) if name in known else len(known) + sum(name.encode()) % len(_COLOURS))
+
+
 def detector_colour(name: str) -> str:
-    """The colour of a detector: its own, or a stable one for detectors added later."""
-    if name in DETECTOR_COLOURS:
-        return DETECTOR_COLOURS[name]
-    return _MORE_COLOURS[sum(name.encode()) % len(_MORE_COLOURS)]
+    """The colour of a detector."""
+    return detector_style(name).colour
 
 
 def figure_layout(height: int = 320, **more: Any) -> dict[str, Any]:

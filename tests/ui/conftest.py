@@ -20,6 +20,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 CLASSES = ("speed 30", "stop", "yield", "no entry")
 COUNT, SIZE, TARGET = 60, 16, 2
 TRIGGER = (slice(11, 15), slice(11, 15))
+OLD_DEFAULT = ("spc", "mspc", "transplant")
 
 
 @pytest.fixture(autouse=True)
@@ -92,21 +93,56 @@ def tiny_dataset() -> Dataset:
 
 @pytest.fixture
 def tiny_run() -> Run:
-    """A finished run with scores of all three detectors, masks, summary and an untrained model that loads."""
+    """A finished run from before the consensus: scores of three detectors, masks, summary, a model that loads."""
     return make_run(make_dataset())
 
 
-def make_run(dataset: Dataset) -> Run:
-    """The run folder of a finished scan of `make_dataset`'s images, written by hand."""
-    run = runs.create_run(ScanConfig(source=dataset.info.source, dataset=dataset.info.name, size=SIZE))
+@pytest.fixture
+def new_run() -> Run:
+    """The same as scans are now: with pattern transplant, second opinion and a verdict by all three tests."""
+    from tests.ui.consensus import add_consensus
+
+    return add_consensus(make_run(make_dataset("new")))
+
+
+def make_run(
+    dataset: Dataset,
+    *,
+    more: tuple[str, ...] = (),
+    not_run: dict[str, str] | None = None,
+    recipe: dict[str, object] | None = None,
+) -> Run:
+    """The run folder of a finished scan of `make_dataset`'s images, written by hand.
+
+    more: further detectors; the n-th of them flags the poisoned samples and every (n + 3)-th other one, with scores
+    from 0 to 10 above a threshold of 5. not_run, recipe: as in summary.json.
+    """
+    asked = (*OLD_DEFAULT, *more, *(not_run or {}))
+    config = ScanConfig(source=dataset.info.source, dataset=dataset.info.name, size=SIZE, detectors=asked)
+    run = runs.create_run(config)
     scores = _scores(dataset)
+    for number, name in enumerate(more):
+        _add_detector(scores, name, number)
     run.save_scores(scores)
     run.save_masks(_masks(len(dataset.info.classes)))
-    run.save_summary(_summary(dataset, scores))
+    summary = _summary(dataset, scores)
+    for name in more:
+        record = _record(name, "its paper", 5.0, scores, name, {})
+        summary["detectors"][name] = {**record, "notes": [f"A note of {name}."]}  # type: ignore[index]
+    summary["dataset"]["recipe"] = recipe  # type: ignore[index]
+    run.save_summary({**summary, "not_run": not_run or {}})
     _save_model(run.folder, dataset)
     set_status(run, "finished")
     (run.folder / "log.txt").write_text("stage: data\nfinished: Done.\n", encoding="utf-8")
     return run
+
+
+def _add_detector(scores: pd.DataFrame, name: str, number: int) -> None:
+    places = np.arange(len(scores))
+    flagged = (places % 8 == 0) | (places % (number + 3) == 0)
+    noise = np.random.default_rng(10 + number).random(len(scores))
+    scores[f"{name}_score"] = np.where(flagged, 5.0 + 5.0 * np.maximum(noise, 0.01), 5.0 * noise)
+    scores[f"{name}_flagged"] = flagged
 
 
 def set_status(run: Run, state: str, **more: object) -> None:

@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from mspc_core import runs, work
 from mspc_core.data.store import Dataset, list_datasets
-from mspc_core.runs import Run, ScanConfig
+from mspc_core.runs import DEFAULT_DETECTORS, Run, ScanConfig
 from tests.ui.conftest import REPOSITORY, make_dataset, make_run, set_status
 from ui.state import distinct_labels, label_of
 
@@ -220,7 +220,7 @@ class TestScan:
             "tiny",
             "tiny-vit",
             7,
-            ("spc", "transplant"),
+            tuple(name for name in DEFAULT_DETECTORS if name != "mspc"),
         )
 
     @pytest.mark.parametrize("path", ["/no/such/weights.pt", "", "/tmp"])
@@ -236,7 +236,7 @@ class TestScan:
 
     def test_no_detector_and_unknown_names_are_refused(self, open_page: OpenPage, tiny_dataset: Dataset) -> None:
         at = open_page("scan")
-        for name in ("spc", "mspc", "transplant"):
+        for name in DEFAULT_DETECTORS:
             at.checkbox(key=f"scan_use_{name}").uncheck()
         at.run()
         at.button(key="start").click().run()
@@ -313,14 +313,10 @@ def test_a_link_to_a_page_names_it(url: str, page: str) -> None:
     assert _page_of(url) == page
 
 
-def test_detector_facts_agree_with_the_detectors() -> None:
-    from mspc_core import detectors
+def test_the_form_knows_every_normalisation() -> None:
     from mspc_core.models.normalise import KNOWN
-    from ui.scan_form import DETECTORS, NORMALISATIONS
+    from ui.scan_form import NORMALISATIONS
 
-    for name in detectors.REGISTRY:
-        found = detectors.detector_class(name)
-        assert (DETECTORS[name].title, DETECTORS[name].citation) == (found.title, found.citation)
     assert set(NORMALISATIONS) == {"auto", "data", *KNOWN}
 
 

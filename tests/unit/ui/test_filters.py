@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from ui import filters
+from ui.class_rows import class_rows
 from ui.filters import SampleFilter
 
 
@@ -89,6 +90,29 @@ def test_default_sort_is_the_last_detector_that_flags_any(scores: pd.DataFrame) 
     assert filters.default_sort(scores.assign(mspc_flagged=False, spc_flagged=False)) == "mspc_score"
 
 
+def test_the_verdicts_score_comes_first_where_it_has_suspects(scores: pd.DataFrame) -> None:
+    new = scores.assign(suspect_score=[0.1, 0.9, 0.2, 0.3, 0.4])
+    assert filters.default_sort(new) == "suspect_score"
+    assert filters.default_sort(new.assign(suspect=False)) == "mspc_score"
+    assert filters.detector_names(new.columns) == ["spc", "mspc"]
+    assert filters.flags_of(new, "suspect").tolist() == [False, True, False, False, False]
+    table = filters.review_table(new, {}, ["a", "b", "c"])
+    assert table["suspect_score"].tolist() == [0.1, 0.9, 0.2, 0.3, 0.4]
+
+
+def test_the_telling_detector_flags_most_suspects(scores: pd.DataFrame) -> None:
+    both = scores.assign(
+        suspect=[False, True, True, True, False],
+        transplant_score=0.0,
+        transplant_flagged=[True, True, False, False, True],
+        pattern_score=0.0,
+        pattern_flagged=[False, True, True, False, False],
+    )
+    assert filters.telling_detector(both) == "pattern"
+    assert filters.telling_detector(both.assign(pattern_flagged=False)) == "transplant"
+    assert filters.telling_detector(both.assign(suspect=False)) == "pattern"
+
+
 def test_detectors_come_in_their_own_order(scores: pd.DataFrame) -> None:
     assert filters.detector_names(["x_score", "mspc_score", "spc_score", "path"]) == ["spc", "mspc", "x"]
 
@@ -141,7 +165,7 @@ def test_class_rows_count_and_put_targets_first(scores: pd.DataFrame) -> None:
         "detectors": {"transplant": {"tables": {"classes": table}}},
         "verdict": {"target_classes": [{"class": 1}]},
     }
-    rows = filters.class_rows(scores, 3, summary)
+    rows = class_rows(scores, 3, summary)
     assert [row.number for row in rows] == [1, 0, 2]
     assert rows[0].target
     assert (rows[0].samples, rows[0].labelled, rows[0].backdoors) == (3, 2, 2)
@@ -149,8 +173,37 @@ def test_class_rows_count_and_put_targets_first(scores: pd.DataFrame) -> None:
     assert rows[0].rate == 0.5
 
 
+def test_class_rows_tell_what_each_test_says(scores: pd.DataFrame) -> None:
+    pattern = [
+        {"class": 0, "predicted": 1, "flagged": 0, "turned": 0.2},
+        {"class": 1, "predicted": 3, "flagged": 0, "turned": 0.6},
+        {"class": 2, "predicted": 1, "flagged": 1, "turned": 0.7},
+    ]
+    opinion = [
+        {"class": 0, "samples": 10, "flagged": 0, "contradicted_flagged": 0.0},
+        {"class": 1, "samples": 10, "flagged": 8, "contradicted_flagged": 0.9},
+        {"class": 2, "samples": 10, "flagged": 1, "contradicted_flagged": 1.0},
+    ]
+    summary = {
+        "detectors": {
+            "pattern": {"tables": {"classes": pattern}},
+            "second_opinion": {"tables": {"classes": opinion}},
+        },
+        "verdict": {"target_classes": [{"class": 1, "by": ["second_opinion"]}]},
+    }
+    rows = {row.number: row for row in class_rows(scores, 4, summary)}
+    assert list(rows) == [1, 2, 0, 3]  # the target, then by what turns most
+    assert (rows[1].by, rows[1].target, rows[2].by) == (("second_opinion",), True, ())
+    assert [rows[number].turned for number in range(4)] == [0.2, 0.6, 0.7, None]
+    assert [rows[number].contradicted for number in range(4)] == [None, 0.9, 1.0, None]
+    assert all(row.rate is None for row in rows.values())
+    # shares flagged by the second opinion: 0, 0.8, 0.1; median of the others 0.05, their MAD 0.05
+    assert rows[1].index == pytest.approx((0.8 - 0.05) / (1.4826 * 0.05))
+    assert rows[3].index is None
+
+
 def test_class_rows_without_a_transplant_test_have_no_rate(scores: pd.DataFrame) -> None:
-    rows = filters.class_rows(scores, 4, {})
+    rows = class_rows(scores, 4, {})
     assert [row.samples for row in rows] == [3, 1, 1, 0]
     assert rows[0].rate is None
     assert not rows[0].target
