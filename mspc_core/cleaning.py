@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -53,12 +54,13 @@ def retrain(
     checkpoint: Path | None = None,
     progress: Progress | None = None,
     should_stop: ShouldStop | None = None,
+    on_epoch: Callable[[int, float, float], None] | None = None,
 ) -> Retrained:
     """Train `arch` from new weights on the given rows alone, with the given recipe and its seed.
 
     rows: int64 [N] into the data set, ascending. labels: int64 [N], where they were corrected; else as stored.
     training: may be resolved already, then epochs and batch size are those of the training it is compared with.
-    checkpoint: see `train.train_model`. Raises `Cancelled`, and `InputError` if too little is kept to train on.
+    checkpoint, on_epoch: see `train.train_model`. Raises `Cancelled`, and `InputError` if too little is kept.
     """
     kept = dataset.manifest["label"].to_numpy()[rows].astype(np.int64) if labels is None else labels
     if len(rows) < _FEWEST or len(np.unique(kept)) < 2:
@@ -71,7 +73,14 @@ def retrain(
     model, spec = fresh_model(spec, images, training.seed, device)
     chosen = train.resolve(training, len(rows), arch, largest_training_batch(device, dataset.info.size))
     history = train.train_model(
-        model, images, kept, chosen, checkpoint=checkpoint, progress=progress, should_stop=should_stop
+        model,
+        images,
+        kept,
+        chosen,
+        checkpoint=checkpoint,
+        progress=progress,
+        should_stop=should_stop,
+        on_epoch=on_epoch,
     )
     return Retrained(
         model, spec, len(rows), held_out_accuracy(model, dataset), evaluate.attack_success_rate(model, dataset), history

@@ -16,6 +16,7 @@ from mspc_core import __version__
 from mspc_core.bench.cli import app as bench
 from mspc_core.console import print_dataset, print_summary, printable, progress_bar
 from mspc_core.errors import EXIT_BAD_INPUT, EXIT_CANCELLED, Cancelled, InputError, explain_os_error
+from mspc_core.retrain.cli import list_lines, resume_retraining, retrain
 
 if TYPE_CHECKING:
     from mspc_core.runs import Run
@@ -27,6 +28,7 @@ app = typer.Typer(
     help="Backdoor Lens: find backdoored images in a training set.",
 )
 app.add_typer(bench, name="bench")
+app.command()(retrain)
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 
 
@@ -217,32 +219,37 @@ def scan(
 
 @app.command()
 def resume(run: Annotated[str, typer.Argument(help="Run id or folder.")], as_json: Json = False) -> int:
-    """Go on with a cancelled or killed scan from its last finished stage."""
+    """Go on with a cancelled or killed scan or retraining from its last finished stage."""
+    from mspc_core.retrain.config import is_retraining
     from mspc_core.runs import open_run
 
-    return _work(open_run(run), as_json)
+    found = open_run(run)
+    return resume_retraining(found.folder, as_json) if is_retraining(found.folder) else _work(found, as_json)
 
 
 @app.command("list")
 def list_(as_json: Json = False) -> None:
-    """Stored data sets and runs."""
+    """Stored data sets, runs and retrainings."""
     from mspc_core.data.store import list_datasets
     from mspc_core.runs import list_runs
 
-    rows = []
+    rows, retrainings = [], []
     for run in list_runs():
+        retrainings += list_lines(run)
         try:
             rows.append({"run": run.id, "state": run.status().state, **run.summary().get("verdict", {})})
         except InputError as error:
             rows.append({"run": run.id, "state": "damaged", "text": str(error)})
     sets = [{"dataset": i.name, "images": i.count, "classes": len(i.classes), "size": i.size} for i in list_datasets()]
     if as_json:
-        print(json.dumps({"datasets": sets, "runs": rows}, ensure_ascii=False))
+        print(json.dumps({"datasets": sets, "runs": rows, "retrainings": retrainings}, ensure_ascii=False))
         return
     for entry in sets:
         print(f"data set  {entry['dataset']}: {entry['images']} images, {entry['classes']} classes, {entry['size']} px")
     for row in rows:
         print(f"run       {row['run']}: {row['state']}; {printable(row.get('text', 'no verdict yet'))}")
+    for row in retrainings:
+        print(f"retrain   {row['retraining']}: {row['state']}; {printable(row['text'])}")
 
 
 @app.command(hidden=True)

@@ -24,6 +24,7 @@ import numpy as np
 from mspc_core import __version__, atomic, home, jobs
 from mspc_core.data.store import Dataset, open_dataset
 from mspc_core.errors import InputError
+from mspc_core.job_status import locked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +42,9 @@ NORMALISATIONS = ("auto", "data", "none", "half", "imagenet", "cifar10")
 class ScanConfig:
     """What a scan does. dataset: name of a stored data set; filled in by the run when `source` still has to be
     imported (or is "demo"). checkpoint: the user's own weights instead of training. epochs 0: chosen by data size.
-    trusted: the split ("val" or "test") that is handed as clean data to detectors that need it; "" for none."""
+    trusted: the split ("val" or "test") that is handed as clean data to detectors that need it; "" for none.
+    parent: the run whose cleaned set this one scans; exclude: the list in this run's folder of what was left out or
+    relabelled (`mspc_core.retrain.kept`), "" where everything is scanned."""
 
     source: str
     dataset: str = ""
@@ -58,6 +61,8 @@ class ScanConfig:
     seed: int = 0
     kind: str = "scan"
     content_key: str = ""
+    parent: str = ""
+    exclude: str = ""
     versions: dict[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
@@ -217,6 +222,8 @@ def delete_run(run: Run) -> None:
         running = run.status().state == "running"
     except InputError:  # damaged or gone: deleting is all that can be done with it
         running = False
+    if any(locked(lock) for lock in run.folder.glob("retrains/*/.lock")):
+        raise InputError("This run is being retrained: cancel that first.")
     if running:
         raise InputError("This run is still at work: cancel it first.")
     doomed = run.folder.with_name(f"{atomic.TEMPORARY_PREFIX}{run.id}")

@@ -25,6 +25,7 @@ from mspc_core.errors import InputError, Progress, ShouldStop
 from mspc_core.jobs import Reporter
 from mspc_core.models import checkpoint, normalise, train
 from mspc_core.models.zoo import ModelSpec, Normalised, build_model
+from mspc_core.retrain import kept
 from mspc_core.runs import DEMO, Run, ScanConfig, check_same_data
 
 _RELATIVE_COST = {
@@ -59,12 +60,12 @@ def execute(folder: Path, reporter: Reporter) -> None:
     config = run.config()
     if not (run.folder / "model.json").is_file():  # a resumed run needs neither the weights' file nor a new model
         preflight(config, dataset)
-    rows = scanned_rows(dataset)
-    images, labels = pixels_of(dataset, rows), dataset.manifest["label"].to_numpy()[rows].astype(np.int64)
+    rows, labels = samples_of(run, config, dataset)
+    images = pixels_of(dataset, rows)
 
     progress = reporter.stage("model", "preparing the model")
     model, about = _model_stage(run, config, dataset, images, labels, device, reporter, progress)
-    scores = results.base_table(dataset, rows, model, images)
+    scores = results.base_table(dataset, rows, model, images, labels)
     notes = obstacles.model_notes(scores["predicted"].to_numpy(), labels, dataset.info.classes, about["train_accuracy"])
     about = {**about, "notes": [*(about.get("notes") or []), *notes]}
     clean = obstacles.clean_data(dataset, rows, config.trusted, config.seed)
@@ -143,6 +144,17 @@ def scanned_rows(dataset: Dataset) -> np.ndarray:
     """Rows of the training split, or all rows where there is none."""
     rows = dataset.indices("train")
     return rows if len(rows) else np.arange(dataset.info.count)
+
+
+def samples_of(run: Run, config: ScanConfig, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and labels of a run, int64 [N]: all scanned ones, or what cleaning an earlier run has kept of them."""
+    rows = scanned_rows(dataset)
+    manifest = dataset.manifest.iloc[rows]
+    labels = manifest["label"].to_numpy().astype(np.int64)
+    if not config.exclude:
+        return rows, labels
+    choice = kept.read_choice(run.folder / Path(config.exclude).name)
+    return kept.keep(choice, manifest["sample_id"].to_numpy(), rows, labels)
 
 
 def pixels_of(dataset: Dataset, rows: np.ndarray) -> np.ndarray:

@@ -14,8 +14,11 @@ from mspc_core.models.zoo import Normalised
 from mspc_core.runs import Run
 
 
-def base_table(dataset: Dataset, rows: np.ndarray, model: Normalised, images: np.ndarray) -> pd.DataFrame:
+def base_table(
+    dataset: Dataset, rows: np.ndarray, model: Normalised, images: np.ndarray, labels: np.ndarray
+) -> pd.DataFrame:
     """scores.parquet before any detector. rows: int64 [N] into the data set. images: their pixels, uint8 [N, H, W, 3].
+    labels: int [N], as they count in this run.
     Raises `InputError` when the model gives NaN or infinity."""
     probabilities = predict_logits(model, images).softmax(1)
     confidence, predicted = probabilities.max(1)
@@ -24,7 +27,7 @@ def base_table(dataset: Dataset, rows: np.ndarray, model: Normalised, images: np
         {
             "sample_id": manifest["sample_id"].to_numpy(),
             "path": manifest["path"].to_numpy(),
-            "label": manifest["label"].to_numpy(),
+            "label": labels.astype(np.int32),
             "predicted": predicted.numpy().astype(np.int32),
             "confidence": confidence.numpy().astype(np.float32),
             "row": rows.astype(np.int64),

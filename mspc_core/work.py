@@ -19,7 +19,7 @@ def work_on(folder: Path, on_progress: Callable[[JobStatus], None] | None = None
     if kind not in _KINDS:
         raise InputError(f"{folder.name!r} asks for an unknown kind of work, {kind!r}: start it again.")
     try:
-        device = _canonical(str(config.get("device", "auto"))) if kind == "scan" else "io"
+        device = _canonical(str(config.get("device", "auto"))) if kind in _COMPUTING else "io"
     except InputError as error:
         return jobs.fail(folder, str(error))
     return jobs.run(folder, _KINDS[kind], device=device, on_progress=on_progress)
@@ -53,6 +53,12 @@ def _scan(folder: Path, reporter: Reporter) -> None:
     execute(folder, reporter)
 
 
+def _retrain(folder: Path, reporter: Reporter) -> None:
+    from mspc_core.retrain.job import execute
+
+    execute(folder, reporter)
+
+
 def _import(folder: Path, reporter: Reporter) -> None:
     from mspc_core.data.importing import import_source
 
@@ -70,4 +76,9 @@ def _import(folder: Path, reporter: Reporter) -> None:
     atomic.write_json(folder / "result.json", {"reused": result.reused, **asdict(info)})
 
 
-_KINDS: dict[object, Callable[[Path, Reporter], None]] = {"scan": _scan, "import": _import}
+_KINDS: dict[object, Callable[[Path, Reporter], None]] = {
+    "scan": _scan,
+    "retrain": _retrain,
+    "import": _import,
+}
+_COMPUTING = ("scan", "retrain")  # these take turns on their device; others only read and write

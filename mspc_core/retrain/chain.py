@@ -1,0 +1,123 @@
+"""Scan the cleaned set again: a child run that knows its parent and what was left out, and the chain of such runs."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mspc_core import home, runs
+from mspc_core.errors import InputError
+from mspc_core.retrain.config import Retraining
+from mspc_core.retrain.kept import FILE, Choice, read_choice, write_choice
+from mspc_core.runs import Run, ScanConfig
+
+_MODEL_FILES = ("early_losses.npz", "model.safetensors", "model.json")  # the description last: it vouches for the rest
+
+
+def rescan(retraining: Retraining) -> Run:
+    """A queued scan of what a finished retraining kept, with the model that it trained. Raises `InputError`."""
+    result, config = retraining.result(), retraining.config()
+    if not result:
+        raise InputError("This retraining has not finished: wait for it or resume it, then scan the cleaned set.")
+    parent = retraining.run
+    scanned = parent.config()
+    seed = scanned.seed if scanned.seed in config.seeds else config.seeds[0]
+    child = replace(
+        scanned,
+        parent=parent.id if parent.folder.parent == home.runs_folder() else str(parent.folder.absolute()),
+        exclude=FILE,
+        checkpoint="",
+        seed=seed,
+        epochs=int(result["training"]["epochs"]),
+        device=config.device,
+    )
+    choice = retraining.choice().after(_choice_of(parent, scanned))
+    run = runs.create_run(child)
+    write_choice(run.folder / FILE, choice)
+    trained = retraining.folder / "trainings" / f"after-{seed}"
+    try:
+        for name in _MODEL_FILES:
+            shutil.copyfile(trained / name, run.folder / name)
+    except FileNotFoundError:
+        runs.delete_run(run)
+        raise InputError("The model of this retraining is gone: retrain again, then scan the cleaned set.") from None
+    return run
+
+
+@dataclass(frozen=True)
+class Link:
+    """One run of a chain. dropped: left out before this scan (0 for the first). level: poisoned, no_evidence, unknown,
+    or the run's state while it has not finished. Rates are None where unknown."""
+
+    id: str
+    parent: str
+    dropped: int
+    scanned: int | None
+    flagged: int | None
+    level: str
+    accuracy: float | None
+    attack_success_rate: float | None
+
+
+def chain_of(run: Run, known: list[Run] | None = None) -> list[Link]:
+    """The runs from the first scan to the newest that came of `run`, in order; branches are left out except the newest.
+
+    known: `runs.list_runs()`, newest first. A parent that was deleted ends the chain there.
+    """
+    configs = {found.id: (found, _config(found)) for found in (known if known is not None else runs.list_runs())}
+    configs.setdefault(run.id, (run, _config(run)))
+    first, seen = run.id, {run.id}
+    while (parent := _parent(configs[first][1])) in configs and parent not in seen:
+        first = parent
+        seen.add(first)
+    line = list(reversed(_line_to(run.id, first, configs)))
+    while child := next((key for key, (_, config) in configs.items() if _parent(config) == line[-1]), None):
+        if child in line:
+            break
+        line.append(child)
+    return [_link(*configs[key]) for key in line]
+
+
+def _line_to(last: str, first: str, configs: dict[str, tuple[Run, ScanConfig | None]]) -> list[str]:
+    line = [last]
+    while line[-1] != first:
+        line.append(_parent(configs[line[-1]][1]))
+    return line
+
+
+def _config(run: Run) -> ScanConfig | None:
+    try:
+        return run.config()
+    except InputError:
+        return None
+
+
+def _parent(config: ScanConfig | None) -> str:
+    return Path(config.parent).name if config else ""
+
+
+def _choice_of(run: Run, config: ScanConfig) -> Choice:
+    return read_choice(run.folder / config.exclude) if config.exclude else Choice()
+
+
+def _link(run: Run, config: ScanConfig | None) -> Link:
+    summary = run.summary()
+    verdict: dict[str, Any] = summary.get("verdict") or {}
+    try:
+        level = str(verdict.get("level", "unknown")) if summary.get("complete") else run.status().state
+        dropped = len(_choice_of(run, config).dropped) if config else 0
+    except InputError:
+        level, dropped = "damaged", 0
+    model = summary.get("model") or {}
+    return Link(
+        run.id,
+        _parent(config),
+        dropped,
+        verdict.get("scanned"),
+        verdict.get("flagged"),
+        level,
+        model.get("val_accuracy"),
+        model.get("attack_success_rate"),
+    )
