@@ -46,6 +46,7 @@ def retrain(
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> int:
     """Train again without the suspects and compare accuracy and attack success before and after."""
+    from mspc_core.engine.device import resolve_device
     from mspc_core.retrain import confirmed
     from mspc_core.retrain.config import RetrainConfig, create
     from mspc_core.retrain.plan import make_plan
@@ -61,6 +62,7 @@ def retrain(
         plan = make_plan(found, config)
         for warning in plan.warnings:
             print(f"warning: {printable(warning)}", file=sys.stderr)
+        resolve_device(device)
         retraining = create(found, plan.config, plan.choice)
         status = work_through(retraining.folder, "retraining")
         if status:
@@ -161,10 +163,10 @@ def list_lines(run: Run) -> list[dict[str, Any]]:
         try:
             state, result = retraining.status().state, retraining.result()
         except InputError as error:
-            rows.append({"retraining": f"{run.id}/{retraining.id}", "state": "damaged", "text": str(error)})
+            rows.append({"retraining": str(retraining.folder), "state": "damaged", "text": str(error)})
             continue
         text = f"dropped {result['dropped']:,}, kept {result['kept']:,}" if result else "no figures yet"
-        rows.append({"retraining": f"{run.id}/{retraining.id}", "state": state, "text": text})
+        rows.append({"retraining": str(retraining.folder), "state": state, "text": text})
     return rows
 
 

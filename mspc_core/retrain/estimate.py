@@ -109,7 +109,8 @@ def estimate(
     labels: np.ndarray,
     where: str,
 ) -> dict[str, Any]:
-    """Estimated attack success before and after; the mean over target classes, of each its strongest trigger (before).
+    """Estimated attack success before and after, of the trigger that works best on the scan's model; `triggers` has
+    all. One that still works after the retraining, while the others do not, may be a feature of its class.
 
     rows: int64, images to try it on; labels: int64, their classes; where: these images in words. `before` and `after`
     are None where there is no trigger, and `how` says why.
@@ -117,16 +118,12 @@ def estimate(
     found = [entry for trigger in triggers if (entry := _one(trigger, before, after, dataset, rows, labels))]
     if not found:
         return {"before": None, "after": None, "how": _NONE, "triggers": []}
-    strongest = [
-        max((entry for entry in found if entry["class"] == target), key=lambda entry: float(entry["before"]))
-        for target in sorted({int(entry["class"]) for entry in found})
-    ]
-    names = ", ".join(str(entry["name"]) for entry in strongest[:3]) + (", …" if len(strongest) > 3 else "")
+    strongest = max(found, key=lambda entry: float(entry["before"]))  # the first of equals: named by most tests
     return {
-        "before": float(np.mean([entry["before"] for entry in strongest])),
-        "after": float(np.mean([entry["after"] for entry in strongest])),
-        "how": f"share of {where} of other classes that turn into {names} once the trigger that the scan "
-        f"reconstructed is on them ({strongest[0]['words']}); an estimate: the attacker's own trigger is not known",
+        "before": strongest["before"],
+        "after": strongest["after"],
+        "how": f"share of {where} of other classes that turn into {strongest['name']} once the trigger that the scan "
+        f"reconstructed is on them ({strongest['words']}); an estimate: the attacker's own trigger is not known",
         "triggers": found,
     }
 

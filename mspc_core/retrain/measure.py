@@ -68,7 +68,7 @@ def write_result(
     pictures = dataset.pixels[chosen.scores["row"].to_numpy()[chosen.dropped]]  # uint8 [M, H, W, 3]
     probabilities = relabel.mean_probabilities(models, pictures)  # [M, C]
     triggers = estimate.reconstructed(run, dataset, chosen.scores)
-    table = _suggestions(dataset, chosen, before, pictures, probabilities, triggers, reporter)
+    table = _suggestions(dataset, chosen, models, pictures, triggers, reporter)
     relabel.write_suggestions(folder / SUGGESTIONS, table)
     result = {
         **_selection(run, retraining, config, chosen),
@@ -132,9 +132,8 @@ def _trial_images(dataset: Dataset, chosen: Selected) -> tuple[np.ndarray, np.nd
 def _suggestions(
     dataset: Dataset,
     chosen: Selected,
-    before: Normalised,
+    models: Sequence[Normalised],
     pictures: np.ndarray,
-    probabilities: np.ndarray,
     triggers: Sequence[estimate.Trigger],
     reporter: Reporter,
 ) -> pd.DataFrame:
@@ -144,8 +143,7 @@ def _suggestions(
     flagged = "transplant_flagged"
     in_region = scores[flagged].to_numpy(dtype=bool) if flagged in scores else np.zeros(len(scores), dtype=bool)
     suggested, confidence, how = relabel.suggest(
-        before,
-        probabilities,
+        models,
         pictures,
         {trigger.target: trigger.region for trigger in triggers if trigger.region is not None},
         in_region,
