@@ -25,7 +25,10 @@ page = st.navigation(
             st.Page("pages/mask.py", title="Mask", icon=":material/filter_center_focus:"),
             st.Page("pages/inspect.py", title="Inspect", icon=":material/search:"),
         ],
-        "Decide": [st.Page("pages/review.py", title="Review", icon=":material/fact_check:")],
+        "Decide": [
+            st.Page("pages/review.py", title="Review", icon=":material/fact_check:"),
+            st.Page("pages/clean.py", title="Clean & retrain", icon=":material/cleaning_services:"),
+        ],
         "Research": [st.Page("pages/compare.py", title="Compare", icon=":material/compare_arrows:")],
     }
 )

@@ -43,6 +43,8 @@ def stage_marks(status: JobStatus) -> list[tuple[str, str]]:
 
 def planned_stages(config: dict[str, Any]) -> list[str]:
     """The stages a job will have, before its worker has said so."""
+    if config.get("kind") == "retrain":
+        return ["Kept images", "Measure"]
     return ["data", "model", *config.get("detectors", ()), "summary"] if config.get("kind") == "scan" else ["import"]
 
 

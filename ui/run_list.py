@@ -50,6 +50,7 @@ def row_of(run: Run) -> RunRow:
         return RunRow(run.id, "Damaged run", run.id, "damaged", str(error))
     name = config.dataset or config.source.rstrip("/").rpartition("/")[2]
     about = f"{when(status.created)} · {'own weights, ' if config.checkpoint else ''}{config.arch}"
+    about += " · after cleaning" if config.parent else ""
     common: dict[str, Any] = {"id": run.id, "name": name, "about": about, "has_scores": run.has_scores()}
     if status.active:
         return RunRow(**common, level=status.state, detail=progress_line(status), progress=status.progress)
