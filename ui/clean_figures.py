@@ -77,19 +77,18 @@ def comparison_table(result: dict[str, Any]) -> pd.DataFrame:
     import pandas as pd
 
     references, estimated = result["references"], result["estimated_asr"]
-    total = result["dropped"] + result["kept"]
     rows: list[dict[str, Any]] = []
-    for name, figures, images, guess in (
-        ("Before: the scan's model", result["before"], total, estimated["before"]),
-        ("After", result["after"], result["kept"], estimated["after"]),
-        ("Reference: everything", references["everything"], total, None),
-        ("Reference: truly clean part", references["clean_part"], None, None),
+    for name, figures, guess in (
+        ("Before: the scan's model", result["before"], estimated["before"]),
+        ("After", result["after"], estimated["after"]),
+        ("Reference: everything", references["everything"], None),
+        ("Reference: truly clean part", references["clean_part"], None),
     ):
         if figures:
             rows.append(
                 {
                     "model": name,
-                    "images": images,
+                    "images": figures["images"],
                     "accuracy": with_deviation(figures, "accuracy"),
                     "attack success": with_deviation(figures, "attack_success_rate"),
                     "estimated attack success": "–" if guess is None else percent(guess),

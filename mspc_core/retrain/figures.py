@@ -40,6 +40,7 @@ def over_seeds(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
         **{key: _mean([row[key] for row in rows]) for key in keys},
         "per_class_accuracy": {name: _mean([row["per_class_accuracy"][name] for row in rows]) for name in names},
         "sd": {key: _deviation([row[key] for row in rows]) for key in keys},
+        "images": rows[0].get("images"),
         "by_seed": [{"seed": row["seed"], **{key: row[key] for key in keys}} for row in rows],
     }
 
