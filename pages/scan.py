@@ -35,11 +35,12 @@ def watch(run: Run) -> None:
     job_panel(run.folder, title)
     model = "own weights, " if config.checkpoint else ""
     trusted = f" · trusted images: {config.trusted}" if config.trusted else ""
+    cleaned = f" · what cleaning kept of run {config.parent}" if config.parent else ""
     preset = f" · MSPC {config.mspc_preset}" if "mspc" in config.detectors else ""
     st.caption(
         plain(
             f"{model}{config.arch} · detectors {', '.join(map(title_of, config.detectors))}{preset}{trusted} · "
-            f"device {config.device} · seed {config.seed} · run {run.id}",
+            f"device {config.device} · seed {config.seed} · run {run.id}{cleaned}",
             500,
         )
     )

@@ -88,7 +88,7 @@ def comparison_table(result: dict[str, Any]) -> pd.DataFrame:
             rows.append(
                 {
                     "model": name,
-                    "images": figures["images"],
+                    "images": figures.get("images"),
                     "accuracy": with_deviation(figures, "accuracy"),
                     "attack success": with_deviation(figures, "attack_success_rate"),
                     "estimated attack success": "–" if guess is None else percent(guess),

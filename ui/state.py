@@ -154,6 +154,8 @@ def label_of(run: Run) -> str:
     except InputError:
         return f"{short(run.id, 30)} · not readable"
     name = config.dataset or config.source.rstrip("/").rpartition("/")[2]
+    if config.parent:
+        name = f"{short(name, 16)}, cleaned"
     time = when(status.created).removeprefix("today ")
     return f"{short(name, 26)} · {time} · {state_words(status)}"
 

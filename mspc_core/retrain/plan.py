@@ -162,6 +162,7 @@ def _warnings(run: Run, classes: list[ClassCount], vanished: list[str]) -> list[
             "This run scanned your own weights, so how they were trained is not known: the new model is trained by the "
             "default recipe, and differences to yours may come from that. The reference lines tell the two apart."
         )
-    if not len(run.dataset().indices("test")) and not len(run.dataset().indices("val")):
+    splits = run.dataset().info.split_counts
+    if not splits.get("test") and not splits.get("val"):
         found.append("This data set has no test or validation images: no accuracy can be measured.")
     return found

@@ -20,6 +20,7 @@ import pytest
 from mspc_core import atomic, runs
 from mspc_core.cli import main
 from mspc_core.errors import InputError
+from mspc_core.job_status import held
 from mspc_core.models import train
 from mspc_core.retrain import chain, confirmed, plan
 from mspc_core.retrain.config import RetrainConfig, Retraining, create, latest_result, list_retrainings
@@ -200,6 +201,8 @@ def test_the_cleaned_set_is_scanned_as_a_child(own_copy: Run, capsys: pytest.Cap
         links = chain.chain_of(run)
         assert [link.id for link in links] == [own_copy.id, child.id]
         assert [link.dropped for link in links] == [0, len(parent) - len(kept)]
+    with held(retraining.folder / ".lock"), pytest.raises(InputError, match="being retrained"):
+        runs.delete_run(own_copy)
     runs.delete_run(own_copy)
     assert [link.id for link in chain.chain_of(child)] == [child.id], "a deleted parent ends the chain"
 
