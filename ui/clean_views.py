@@ -185,6 +185,12 @@ def show_chain(run: Run, finished: Retraining | None) -> None:
                 place = links.index(link) + 1
                 if st.button(f"Open round {place}", key=f"open-{link.id}", icon=":material/arrow_forward:"):
                     state.go("clean", run=link.id)
+    if len(links) > 1 and links[-1].level == "no_evidence":
+        st.success(
+            f"Round {len(links)} found no evidence any more. That is not a proof of absence: each test has triggers it "
+            "cannot see.",
+            icon=":material/task_alt:",
+        )
     if finished is None:
         st.caption("When a retraining has finished, what it kept can be scanned again: is any evidence left?")
         return

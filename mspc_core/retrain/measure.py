@@ -104,7 +104,7 @@ def _comparison(
     run: Run, config: RetrainConfig, before: Normalised, about: dict[str, Any], dataset: Dataset, results: Results
 ) -> dict[str, Any]:
     own = trainings.scanned_figures(before, about, dataset, run.config().seed)
-    own["images"] = len(run.scores())
+    own["images"] = len(run.scores()) if recipe_of(run) is not None else None
     everything = [results["everything", seed] for seed in config.seeds if ("everything", seed) in results]
     if recipe_of(run) is not None and run.config().seed in config.seeds:
         everything = [own, *everything]
