@@ -175,6 +175,7 @@ def chain_table(links: list[Any], words: dict[str, str], shown: str) -> pd.DataF
                 "verdict": words.get(link.level, link.level),
                 "accuracy": link.accuracy,
                 "attack success": link.attack_success_rate,
+                "known trigger still turns": link.estimated,
             }
             for place, link in enumerate(links, start=1)
         ]

@@ -61,6 +61,12 @@ def show_retraining(retraining: Retraining) -> None:
     if not result:
         raise InputError("The figures of this retraining cannot be read: retrain again.")
     headline(result)
+    if result.get("still_works"):
+        st.warning(
+            "The trigger that the scan reconstructed still turns most other images into its target: poison that "
+            "carries it was kept. Remove more.",
+            icon=":material/warning:",
+        )
     comparison(result)
     left, right = st.columns(2, gap="large")
     with left:
@@ -176,7 +182,8 @@ def show_chain(run: Run, finished: Retraining | None) -> None:
         words = {level: LEVELS[level][0] for level in LEVELS}
         table = clean_figures.chain_table(links, words, run.id)
         config: dict[str, Any] = {
-            name: st.column_config.NumberColumn(format="percent") for name in ("accuracy", "attack success")
+            name: st.column_config.NumberColumn(format="percent")
+            for name in ("accuracy", "attack success", "known trigger still turns")
         }
         st.dataframe(table, hide_index=True, width="stretch", column_config=config)
         others = [link for link in links if link.id != run.id]
@@ -185,7 +192,14 @@ def show_chain(run: Run, finished: Retraining | None) -> None:
                 place = links.index(link) + 1
                 if st.button(f"Open round {place}", key=f"open-{link.id}", icon=":material/arrow_forward:"):
                     state.go("clean", run=link.id)
-    if len(links) > 1 and links[-1].level == "no_evidence":
+    if len(links) > 1 and links[-1].level == "no_evidence" and links[-1].still_works:
+        st.warning(
+            f"Round {len(links)} found no evidence, but the trigger reconstructed before it still turns "
+            f"{percent(links[-1].estimated)} of other images: poison was kept, too little for the tests to make a case "
+            "and enough for the model to learn it. Go back one round and remove more.",
+            icon=":material/warning:",
+        )
+    elif len(links) > 1 and links[-1].level == "no_evidence":
         st.success(
             f"Round {len(links)} found no evidence any more. That is not a proof of absence: each test has triggers it "
             "cannot see.",

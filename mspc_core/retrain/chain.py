@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mspc_core import home, runs
+from mspc_core import atomic, home, runs
 from mspc_core.errors import InputError
 from mspc_core.retrain.config import Retraining
 from mspc_core.retrain.kept import FILE, Choice, read_choice, write_choice
 from mspc_core.runs import Run, ScanConfig
 
+ORIGIN = "origin.json"  # of a child run: the retraining it came from and what the trigger did after it
 _MODEL_FILES = ("early_losses.npz", "model.safetensors", "model.json")  # the description last: it vouches for the rest
 
 
@@ -36,6 +37,9 @@ def rescan(retraining: Retraining) -> Run:
     choice = retraining.choice().after(_choice_of(parent, scanned))
     run = runs.create_run(child)
     write_choice(run.folder / FILE, choice)
+    origin = {"run": parent.id, "retraining": retraining.id, "drop": config.drop, "dropped": result["dropped"]}
+    origin |= {key: result[key] for key in ("relabelled", "estimated_asr", "still_works")}
+    atomic.write_json(run.folder / ORIGIN, origin)
     trained = retraining.folder / "trainings" / f"after-{seed}"
     try:
         for name in _MODEL_FILES:
@@ -46,10 +50,20 @@ def rescan(retraining: Retraining) -> Run:
     return run
 
 
+def origin_of(run: Run) -> dict[str, Any]:
+    """What a child run was made from; {} for a first scan."""
+    try:
+        found: dict[str, Any] = atomic.read_json(run.folder / ORIGIN)
+        return found
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
 @dataclass(frozen=True)
 class Link:
     """One run of a chain. dropped: left out before this scan (0 for the first). level: poisoned, no_evidence, unknown,
-    or the run's state while it has not finished. Rates are None where unknown."""
+    or the run's state while it has not finished. estimated: share of other images that the trigger which the run before
+    reconstructed still turned; still_works: a majority. Rates are None where unknown."""
 
     id: str
     parent: str
@@ -59,6 +73,8 @@ class Link:
     level: str
     accuracy: float | None
     attack_success_rate: float | None
+    estimated: float | None = None
+    still_works: bool = False
 
 
 def chain_of(run: Run, known: list[Run] | None = None) -> list[Link]:
@@ -110,7 +126,7 @@ def _link(run: Run, config: ScanConfig | None) -> Link:
         dropped = len(_choice_of(run, config).dropped) if config else 0
     except InputError:
         level, dropped = "damaged", 0
-    model = summary.get("model") or {}
+    model, origin = summary.get("model") or {}, origin_of(run)
     return Link(
         run.id,
         _parent(config),
@@ -120,4 +136,6 @@ def _link(run: Run, config: ScanConfig | None) -> Link:
         level,
         model.get("val_accuracy"),
         model.get("attack_success_rate"),
+        (origin.get("estimated_asr") or {}).get("after"),
+        bool(origin.get("still_works")),
     )

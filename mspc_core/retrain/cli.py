@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from mspc_core.runs import Run
 
 
+STILL_WORKS = (
+    "the trigger that the scan reconstructed still turns most other images: poison that carries it was kept. Drop more."
+)
+
+
 def retrain(
     run: Annotated[str, typer.Argument(help="Run id or folder of a finished scan.")],
     drop: Annotated[
@@ -143,6 +148,8 @@ def print_result(folder: Path, result: dict[str, Any]) -> None:
     if estimated["before"] is not None:
         print(f"estimated attack success: {estimated['before']:.2%} before, {estimated['after']:.2%} after")
         print(f"  {printable(estimated['how'])}")
+    if result["still_works"]:
+        print(f"warning: {STILL_WORKS}")
     if result["missed_poison"] is not None:
         print(f"missed poison: {result['missed_poison']:,}; lost clean samples: {result['lost_clean']:,}")
     removed, suggestions = result["removed"], result["suggestions"]

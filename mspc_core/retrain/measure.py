@@ -21,6 +21,7 @@ from mspc_core.retrain.kept import Choice
 from mspc_core.retrain.plan import Plan, describe, recipe_of
 from mspc_core.runs import Run, versions
 
+_MOST = 0.5  # a majority, as in the transplant test
 Results = dict[tuple[str, int], dict[str, Any]]
 
 
@@ -70,10 +71,12 @@ def write_result(
     triggers = estimate.reconstructed(run, dataset, chosen.scores)
     table = _suggestions(dataset, chosen, models, pictures, triggers, reporter)
     relabel.write_suggestions(folder / SUGGESTIONS, table)
+    guess = estimate.estimate(triggers, before, list(models), dataset, *_trial_images(dataset, chosen))
     result = {
         **_selection(run, retraining, config, chosen),
         **_comparison(run, config, before, about, dataset, results),
-        "estimated_asr": estimate.estimate(triggers, before, list(models), dataset, *_trial_images(dataset, chosen)),
+        "estimated_asr": guess,
+        "still_works": still_works(guess),
         **_truth(chosen, choice),
         "removed": _removed(chosen, probabilities, dataset.info.classes),
         "suggestions": relabel.summary_of(table, _of_dropped(chosen)),
@@ -84,6 +87,13 @@ def write_result(
     }
     atomic.write_json(folder / RESULT, result)
     atomic.write_json(run.folder / RESULT, result)
+
+
+def still_works(guess: dict[str, Any]) -> bool:
+    """Does the reconstructed trigger still turn most other images? Then poison that carries it was kept, whatever a
+    scan of the kept images says: the tests need more carriers to make a case than a model needs to learn the trigger.
+    """
+    return guess["after"] is not None and guess["after"] > _MOST
 
 
 def _selection(run: Run, retraining: Retraining, config: RetrainConfig, chosen: Selected) -> dict[str, Any]:

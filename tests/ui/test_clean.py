@@ -196,6 +196,21 @@ class TestChain:
         assert any("left out before" in table for table in tables(at))
         assert len(chain.chain_of(tiny_run)) == 2
 
+    @pytest.mark.parametrize("left", [True, False])
+    def test_an_end_without_evidence_is_doubted_where_the_trigger_still_works(
+        self, open_page: OpenPage, tiny_run: Run, left: bool
+    ) -> None:
+        child = chain.rescan(finished_retraining(tiny_run))
+        child.save_summary({**tiny_run.summary(), "verdict": {"level": "no_evidence", "scanned": 42, "flagged": 0}})
+        origin = chain.origin_of(child)
+        assert origin["run"] == tiny_run.id
+        origin |= {"still_works": left, "estimated_asr": {"before": 1.0, "after": 0.9 if left else 0.0}}
+        atomic.write_json(child.folder / "origin.json", origin)
+        set_status(child, "finished")
+        text = words(open_page("clean", run=tiny_run.id))
+        assert ("Round 2 found no evidence any more" in text) != left
+        assert ("poison was kept" in text) == left
+
     def test_two_that_point_at_each_other_end(self, tiny_run: Run) -> None:
         tiny_run.save_config(replace(tiny_run.config(), parent=tiny_run.id))
         assert [link.id for link in chain.chain_of(tiny_run)] == [tiny_run.id]

@@ -16,6 +16,7 @@ from mspc_core.retrain.cli import parse_seeds
 from mspc_core.retrain.config import RetrainConfig
 from mspc_core.retrain.estimate import Trigger
 from mspc_core.retrain.kept import Choice, keep, read_choice, write_choice
+from mspc_core.retrain.measure import still_works
 from mspc_core.runs import ScanConfig
 
 SIDE = 8
@@ -139,6 +140,11 @@ class TestEstimate:
         assert found["triggers"][0]["images"] == 2
         assert "estimate" in found["how"]
         assert "turn into two" in found["how"]
+
+    def test_a_trigger_that_a_majority_obeys_still_works(self) -> None:
+        assert still_works({"before": 1.0, "after": 0.51})
+        assert not still_works({"before": 1.0, "after": 0.5})
+        assert not still_works({"before": None, "after": None})
 
     def test_without_a_trigger_it_says_so(self) -> None:
         found = estimate.estimate([], Corner(), [], _Pixels(dark(1)), np.array([0]), np.array([0]), "images")  # type: ignore[arg-type]
