@@ -95,7 +95,7 @@ def comparison_table(result: dict[str, Any]) -> pd.DataFrame:
                     "trainings": len(figures["by_seed"]),
                 }
             )
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows).astype({"images": "Int64"})  # own weights: nobody knows how many
     unknown = [name for name in ("attack success", "estimated attack success") if (table[name] == "–").all()]
     return table.drop(columns=unknown)
 
