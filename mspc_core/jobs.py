@@ -170,7 +170,8 @@ def _turn(folder: Path, device: str, reporter: Reporter) -> Iterator[None]:
 
 def _older_waiting(folder: Path, own: JobStatus) -> bool:
     """Is an older job alive that waits for the same device?"""
-    for other in (*home.runs_folder().iterdir(), *home.imports_folder().iterdir()):
+    parents = (home.runs_folder(), home.imports_folder(), home.exports_folder())
+    for other in (folder for parent in parents for folder in parent.iterdir()):
         if other == folder or not locked(other / ".lock"):
             continue
         try:
