@@ -83,6 +83,7 @@ def images_of(
             if number % _CHECK_EVERY == 0:
                 stop_if(should_stop)
             yield image
+    stop_if(should_stop)
 
 
 def expected_bytes(dataset: Dataset, rows: np.ndarray, *, stored: bool) -> int:
