@@ -20,13 +20,14 @@ from ui.errors import friendly, show_error
 from ui.text import count, duration, percent, plain
 from ui.theme import LEVELS
 
-STAGE_TITLES = {"data": "Data", "model": "Model", "summary": "Verdict", "import": "Images"}
+STAGE_TITLES = {"data": "Data", "model": "Model", "summary": "Verdict", "import": "Images", "export": "Files"}
 _MARKS = {"done": ":green[:material/check_circle:]", "current": ":blue[:material/pending:]"}
 _MARKS |= {"pending": ":gray[:material/circle:]", "stopped": ":orange[:material/error:]"}
 _STOPPED = {
     "cancelled": "Cancelled. What was finished is kept; Resume goes on from there.",
     "interrupted": "The process ended before the work was done. What was finished is kept; Resume goes on from there.",
 }
+_EXPORT_STOPPED = "The export was stopped. Resume writes it again from the start."
 _QUIET_SECONDS = 20.0  # after this long without a heartbeat the page says so
 _LOG_BYTES = 20_000
 
@@ -43,7 +44,8 @@ def stage_marks(status: JobStatus) -> list[tuple[str, str]]:
 
 def planned_stages(config: dict[str, Any]) -> list[str]:
     """The stages a job will have, before its worker has said so."""
-    return ["data", "model", *config.get("detectors", ()), "summary"] if config.get("kind") == "scan" else ["import"]
+    kind = str(config.get("kind"))
+    return ["data", "model", *config.get("detectors", ()), "summary"] if kind == "scan" else [kind]
 
 
 def progress_line(status: JobStatus) -> str:
@@ -101,7 +103,8 @@ def _panel(folder: Path, title: str, drawn_as: str) -> None:
         if status.state == "failed":
             show_error(status.error or "The job failed; its log says more.")
         elif status.state in ("cancelled", "interrupted"):
-            st.info(_STOPPED[status.state], icon=LEVELS[status.state][1])
+            exporting = jobs.read_config(folder).get("kind") == "export"
+            st.info(_EXPORT_STOPPED if exporting else _STOPPED[status.state], icon=LEVELS[status.state][1])
         if status.active:
             _while_running(Run(folder), status)
         with st.expander("Log", icon=":material/article:"):

@@ -13,7 +13,7 @@ from mspc_core.export.plan import Plan
 if TYPE_CHECKING:
     import pandas as pd
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _CHUNK = 20_000  # rows written at a time
 _BOOKKEEPING = ["row"]
 

@@ -25,7 +25,7 @@ class SourceChangedError(InputError):
         more = f"; and {len(problems) - _LISTED:,} more" if len(problems) > _LISTED else ""
         super().__init__(
             f"{len(problems):,} of {total:,} images cannot be exported as they were scanned ({shown}{more}): import "
-            "and scan the source again, or leave them out with --skip-changed; nothing was written."
+            "and scan the source again, or ask to leave them out (--skip-changed); nothing was written."
         )
         self.problems = problems
 
