@@ -86,11 +86,12 @@ class ImageWork:
         elif self.stored:
             found.append(f"This data has no image files of its own: its pixels ({info.size}×{info.size}) became PNG.")
         if self.problems:
-            found.append(f"{len(self.problems):,} images were left out, because the source changed since the import.")
+            left = "1 image was" if len(self.problems) == 1 else f"{len(self.problems):,} images were"
+            found.append(f"{left} left out, because the source changed since the import.")
         if self.linked:
-            found.append(f"{self.linked:,} files are hard links: whoever writes into one changes the source too.")
+            found.append(f"Hard links: {self.linked:,}. Whoever writes into one of these files changes the source too.")
         if self.plan.config.link and self.linked < self.written:
-            found.append(f"{self.written - self.linked:,} files were copied, because they could not be linked.")
+            found.append(f"Files that could not be linked and were copied: {self.written - self.linked:,}.")
         return found
 
     def _images(self) -> Iterator[tuple[originals.Image, bytes]]:

@@ -163,7 +163,7 @@ def test_changed_files_fail_with_the_reason_and_the_way_out(
     work.work_on(no_start[1])
     at.run()
     assert work.result_of(no_start[1])["samples"] == 9
-    assert "1 images were left out" in text_of(at)
+    assert "1 image was left out" in text_of(at)
 
 
 def test_a_running_export_can_be_stopped(real_run: Run, tmp_path: Path, no_start: list[Path]) -> None:

@@ -260,7 +260,7 @@ def test_hard_links_are_the_same_files(home: Path, tmp_path: Path) -> None:
     _, run = scanned(source, SUSPECTS)
     result = run_export(run, "folder", tmp_path / "clean", link=True)
     assert result.linked == 10
-    assert any("hard links" in warning for warning in result.warnings)
+    assert any("Hard links" in warning for warning in result.warnings)
     assert os.path.samefile(source / "cat/0.jpg", tmp_path / "clean/cat/0.jpg")
 
 
