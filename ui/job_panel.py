@@ -103,8 +103,8 @@ def _panel(folder: Path, title: str, drawn_as: str) -> None:
         if status.state == "failed":
             show_error(status.error or "The job failed; its log says more.")
         elif status.state in ("cancelled", "interrupted"):
-            exporting = jobs.read_config(folder).get("kind") == "export"
-            st.info(_EXPORT_STOPPED if exporting else _STOPPED[status.state], icon=LEVELS[status.state][1])
+            words = _EXPORT_STOPPED if _exports(folder) else _STOPPED[status.state]
+            st.info(words, icon=LEVELS[status.state][1])
         if status.active:
             _while_running(Run(folder), status)
         with st.expander("Log", icon=":material/article:"):
@@ -120,14 +120,21 @@ def _heading(folder: Path, title: str, status: JobStatus) -> None:
     with right.container(horizontal=True, horizontal_alignment="right"):
         if status.active:
             stopping = (folder / "cancel").exists()
-            if st.button("Stopping …" if stopping else "Cancel", icon=":material/stop_circle:", disabled=stopping):
+            label, icon = "Stopping …" if stopping else "Cancel", ":material/stop_circle:"
+            if st.button(label, icon=icon, disabled=stopping, key=f"job-cancel-{folder.name}"):
                 jobs.cancel(folder)
                 st.rerun(scope="app")
         elif status.state in ("failed", "cancelled", "interrupted"):
             label = "Try again" if status.state == "failed" else "Resume"
-            if st.button(label, icon=":material/play_circle:", type="primary", help="Finished stages are kept."):
+            hint = None if _exports(folder) else "Finished stages are kept."
+            again = f"job-again-{folder.name}"  # a page may show two jobs
+            if st.button(label, icon=":material/play_circle:", type="primary", help=hint, key=again):
                 jobs.start(folder)
                 st.rerun(scope="app")
+
+
+def _exports(folder: Path) -> bool:
+    return jobs.read_config(folder).get("kind") == "export"
 
 
 def _checklist(status: JobStatus) -> None:

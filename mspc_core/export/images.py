@@ -36,8 +36,9 @@ class Sink(Protocol):
 
     def write(self, name: str, content: bytes) -> None: ...
 
-    def link(self, name: str, source: str) -> bool:
-        """Make `name` the same file as `source`; False where that cannot be done and the bytes must be copied."""
+    def link(self, name: str, source: str, content: bytes) -> bool:
+        """Make `name` the same file as `source`, which holds `content`; False where that cannot be done and the bytes
+        must be copied."""
 
 
 class FolderSink:
@@ -51,12 +52,17 @@ class FolderSink:
         with self._place(name).open("xb") as handle:
             handle.write(content)
 
-    def link(self, name: str, source: str) -> bool:
+    def link(self, name: str, source: str, content: bytes) -> bool:
+        place = self._place(name)
         try:
-            os.link(source, self._place(name), follow_symlinks=False)
+            os.link(source, place, follow_symlinks=False)
         except OSError:  # another device, too many links, or a file system without them
             return False
-        return True
+        # Between reading and linking the path may have become another file.
+        if not place.is_symlink() and place.read_bytes() == content:
+            return True
+        place.unlink()
+        return False
 
     def _place(self, name: str) -> Path:
         parent = os.path.dirname(name)
@@ -77,7 +83,7 @@ class ZipSink:
         info.external_attr = 0o100644 << 16
         self._zip.writestr(info, content)
 
-    def link(self, name: str, source: str) -> bool:
+    def link(self, name: str, source: str, content: bytes) -> bool:
         return False
 
     def __enter__(self) -> ZipSink:

@@ -114,7 +114,7 @@ class ImageWork:
             raise InputError("None of the images is in the source as it was scanned: import and scan it again.")
 
     def _put(self, sink: Sink, name: str, image: originals.Image, content: bytes) -> None:
-        if self.plan.config.link and image.file and sink.link(name, image.file):
+        if self.plan.config.link and image.file and sink.link(name, image.file, content):
             self.linked += 1
         else:
             sink.write(name, content)

@@ -262,3 +262,34 @@ def test_somebody_takes_the_name_meanwhile(run: Run, tmp_path: Path) -> None:
         export(ExportConfig(run=run.id, format="folder", out=str(tmp_path / "out")), progress=take)
     assert not any((tmp_path / "out").iterdir())
     assert not leftovers(tmp_path)
+
+
+def test_what_a_killed_export_left_goes_with_the_next_one(run: Run, tmp_path: Path) -> None:
+    """Only after a day, and only what was meant for the same place."""
+    places_left = [
+        tmp_path / f".tmp-{digit * 12}-{name}" for digit, name in (("a", "out"), ("b", "out"), ("c", "other"))
+    ]
+    for place in places_left:
+        place.mkdir()
+        (place / "half").write_text("x")
+        for part in (place / "half", place):
+            os.utime(part, (0, 0))
+    (places_left[1] / "half").write_text("still at work")
+    run_export(run, "folder", tmp_path / "out")
+    assert [place.exists() for place in places_left] == [False, True, True]
+
+
+def test_a_file_that_is_swapped_while_it_is_linked_is_copied(
+    run: Run, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.link
+
+    def swapped(origin: str, place: Path, **options: object) -> None:
+        Path(origin).unlink()
+        Path(origin).write_bytes(b"other")
+        real(origin, place, **options)  # type: ignore[arg-type]
+
+    before = (source / "cat" / "0.jpg").read_bytes()
+    monkeypatch.setattr(os, "link", swapped)
+    assert run_export(run, "folder", tmp_path / "out", link=True).linked == 0
+    assert (tmp_path / "out" / "cat" / "0.jpg").read_bytes() == before
