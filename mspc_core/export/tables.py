@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, BinaryIO
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mspc_core.errors import InputError, Progress, ShouldStop, stop_if
 from mspc_core.export.plan import Plan
@@ -54,14 +52,15 @@ def write_csv(frame: pd.DataFrame, handle: BinaryIO, progress: Progress | None, 
             progress(min(start + _CHUNK, len(frame)), len(frame), "writing the table")
 
 
+def safe_cell(cell: Any) -> Any:
+    """Text that a spreadsheet would run as a formula gets an apostrophe in front; other values pass."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
+
+
 def guarded(frame: pd.DataFrame) -> pd.DataFrame:
-    """A copy whose text no spreadsheet runs as a formula: what begins like one gets a leading apostrophe."""
-
-    def guard(cell: object) -> object:
-        return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
-
-    texts = [name for name in frame.columns if not _is_number(frame[name].dtype)]
-    return frame.assign(**{name: frame[name].map(guard) for name in texts}).rename(columns=guard)
+    """A copy whose text, column names included, no spreadsheet runs as a formula."""
+    texts = [name for name in frame.columns if getattr(frame[name].dtype, "kind", "O") not in "biuf"]
+    return frame.assign(**{name: frame[name].map(safe_cell) for name in texts}).rename(columns=safe_cell)
 
 
 def write_parquet(frame: pd.DataFrame, handle: BinaryIO) -> None:
@@ -78,7 +77,3 @@ def write_list(plan: Plan, handle: BinaryIO, *, as_json: bool) -> None:
     if odd is not None:
         raise InputError(f"The path {odd[:80]!r} has a line break in it: choose a list whose name ends in .json.")
     handle.write("".join(f"{path}\n" for path in paths).encode("utf-8", "backslashreplace"))
-
-
-def _is_number(dtype: object) -> bool:
-    return getattr(dtype, "kind", "O") in "biuf" or (isinstance(dtype, np.dtype) and dtype.kind in "biuf")
