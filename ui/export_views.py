@@ -80,7 +80,9 @@ def _counts(found: export_data.Preview) -> None:
     columns = st.columns(4)
     columns[0].metric("Scanned", count(found.scanned))
     columns[1].metric("Dropped", count(found.dropped), help="By the rule above.")
-    columns[2].metric("Kept", count(found.scanned - found.dropped), percent(export_data.share_kept(found)), "off")
+    columns[2].metric(
+        "Kept", count(found.scanned - found.dropped), percent(export_data.share_kept(found)), "off", delta_arrow="off"
+    )
     columns[3].metric(
         "Corrected by people", count(found.corrected), help="Samples where a decision differs from the verdict."
     )
