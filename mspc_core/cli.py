@@ -16,6 +16,7 @@ from mspc_core import __version__
 from mspc_core.bench.cli import app as bench
 from mspc_core.console import print_dataset, print_summary, printable, progress_bar
 from mspc_core.errors import EXIT_BAD_INPUT, EXIT_CANCELLED, Cancelled, InputError, explain_os_error
+from mspc_core.export.cli import export
 from mspc_core.retrain.cli import list_lines, resume_retraining, retrain
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ app = typer.Typer(
     help="Backdoor Lens: find backdoored images in a training set.",
 )
 app.add_typer(bench, name="bench")
+app.command()(export)
 app.command()(retrain)
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 

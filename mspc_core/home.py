@@ -38,6 +38,11 @@ def imports_folder() -> Path:
     return _made(home() / "imports")
 
 
+def exports_folder() -> Path:
+    """Job folders of exports. What they export goes where the user says."""
+    return _made(home() / "exports")
+
+
 def check_name(name: str) -> str:
     """Return `name` if it can be a data set or run name, else raise `InputError`.
 

@@ -34,6 +34,11 @@ from mspc_core.reporter import Reporter
 __all__ = ["JobStatus", "Reporter", "cancel", "create", "fail", "prepare", "read_config", "read_status", "run", "start"]
 
 
+class _Interrupted(BaseException):
+    """Ctrl-C while a job works. Not a KeyboardInterrupt: where one passes through `exec` of a string, as importing a
+    dataclass does, CPython notes it as unhandled and ends the process by SIGINT even if it was caught later."""
+
+
 def create(parent: Path, config: dict[str, Any], label: str) -> Path:
     """A new job folder `<time>-<label>-<random>` under `parent`, queued but not started."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -122,7 +127,7 @@ def run(
         def interrupted(*_: object) -> None:
             # Python drops an exception that is raised inside a destructor or a callback of C code; the file stays.
             (folder / "cancel").touch()
-            raise KeyboardInterrupt
+            raise _Interrupted
 
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, lambda *_: (folder / "cancel").touch())
@@ -132,7 +137,7 @@ def run(
                 reporter.begin()
                 work(folder, reporter)
             reporter.end("finished", "Done.")
-        except (Cancelled, KeyboardInterrupt):
+        except (Cancelled, KeyboardInterrupt, _Interrupted):
             reporter.end("cancelled", "Cancelled. What was finished is kept; resume to go on from there.")
         except InputError as error:
             reporter.end("failed", "Stopped.", str(error))
@@ -170,8 +175,9 @@ def _turn(folder: Path, device: str, reporter: Reporter) -> Iterator[None]:
 
 def _older_waiting(folder: Path, own: JobStatus) -> bool:
     """Is an older job alive that waits for the same device?"""
-    retrainings = home.runs_folder().glob("*/retrains/*")
-    for other in (*home.runs_folder().iterdir(), *home.imports_folder().iterdir(), *retrainings):
+    parents = (home.runs_folder(), home.imports_folder(), home.exports_folder())
+    folders = [folder for parent in parents for folder in parent.iterdir()]
+    for other in (*folders, *home.runs_folder().glob("*/retrains/*")):
         if other == folder or not locked(other / ".lock"):
             continue
         try:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mspc_core import atomic, home, jobs
 from mspc_core.errors import InputError
 from mspc_core.jobs import JobStatus, Reporter
+
+if TYPE_CHECKING:
+    from mspc_core.export.config import ExportConfig
 
 
 def work_on(folder: Path, on_progress: Callable[[JobStatus], None] | None = None) -> JobStatus:
@@ -19,7 +22,7 @@ def work_on(folder: Path, on_progress: Callable[[JobStatus], None] | None = None
     if kind not in _KINDS:
         raise InputError(f"{folder.name!r} asks for an unknown kind of work, {kind!r}: start it again.")
     try:
-        device = _canonical(str(config.get("device", "auto"))) if kind in _COMPUTING else "io"
+        device = _canonical(str(config.get("device", "auto"))) if kind in _COMPUTING else _DEVICES.get(kind, "io")
     except InputError as error:
         return jobs.fail(folder, str(error))
     return jobs.run(folder, _KINDS[kind], device=device, on_progress=on_progress)
@@ -34,8 +37,18 @@ def submit_import(source: str, *, name: str = "", size: int = 32) -> Path:
     return folder
 
 
+def submit_export(config: ExportConfig) -> Path:
+    """Queue an export as a background job; returns its folder. Raises `InputError` for what can be seen to fail."""
+    from mspc_core.export.work import prepare
+
+    path = prepare(config)[1]
+    folder = jobs.create(home.exports_folder(), {**config.as_json(), "out": str(path)}, path.name)
+    jobs.start(folder)
+    return folder
+
+
 def result_of(folder: Path) -> dict[str, Any]:
-    """What a finished import found: dataset, count, skipped, reused. {} while there is none."""
+    """What a finished import found (dataset, count, skipped, reused) or an export wrote. {} while there is none."""
     path = folder / "result.json"
     return atomic.read_json(path) if path.is_file() else {}
 
@@ -76,9 +89,28 @@ def _import(folder: Path, reporter: Reporter) -> None:
     atomic.write_json(folder / "result.json", {"reused": result.reused, **asdict(info)})
 
 
+def _export(folder: Path, reporter: Reporter) -> None:
+    from mspc_core.export.config import ExportConfig
+    from mspc_core.export.work import SourceChangedError, export
+
+    config = ExportConfig.from_json(jobs.read_config(folder))
+    reporter.plan({"export": 1.0})
+    progress = reporter.stage("export", "reading the source")
+    try:
+        result = export(config, progress=progress, should_stop=reporter.should_stop)
+    except SourceChangedError as error:
+        for path, reason in error.problems:
+            reporter.log(f"{path}: {reason}")
+        raise
+    atomic.write_json(folder / "result.json", result.as_json())
+
+
 _KINDS: dict[object, Callable[[Path, Reporter], None]] = {
     "scan": _scan,
     "retrain": _retrain,
     "import": _import,
+    "export": _export,
 }
-_COMPUTING = ("scan", "retrain")  # these take turns on their device; others only read and write
+_COMPUTING = ("scan", "retrain")  # these take turns on the device that they name; others only read and write
+# Jobs on the same device take turns; an export does not wait for an import.
+_DEVICES: dict[object, str] = {"export": "export"}

@@ -16,11 +16,11 @@ from mspc_core import home, jobs, runs
 from mspc_core.data import store
 from mspc_core.data.store import Dataset
 from mspc_core.errors import InputError, explain_os_error
+from ui.filters import safe_csv as safe_csv
 from ui.images import enlarge, sprite, thumbnails
 
 UPLOAD_KINDS = ("zip", "parquet", "npz")
 COLUMNS, ROWS, TILE = 12, 6, 96
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _KEEP_UPLOADS = 24 * 3600.0
 
 
@@ -39,16 +39,6 @@ def reasons(skipped: pd.DataFrame) -> pd.DataFrame:
     """Why things were skipped: reason, files; the commonest first."""
     counted = skipped["reason"].value_counts()
     return pd.DataFrame({"reason": counted.index.astype(str), "files": counted.to_numpy()})
-
-
-def safe_csv(frame: pd.DataFrame) -> bytes:
-    """CSV whose cells no spreadsheet runs as a formula: text that begins like one gets a leading apostrophe."""
-
-    def guarded(cell: object) -> object:
-        return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
-
-    cells = frame.map(guarded).rename(columns=guarded)
-    return cells.to_csv(index=False).encode("utf-8-sig")
 
 
 def chosen_rows(dataset: Dataset, label: int | None, split: str | None) -> np.ndarray:

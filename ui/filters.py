@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mspc_core.export.tables import guarded
+from mspc_core.export.tables import safe_cell as safe_cell
 from ui.detector_facts import MEMBERS, SUSPECT, TELLING, ordered_names
 from ui.detector_facts import title_of as title_of
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 UNDECIDED = "open"
-_RISKY = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 @dataclass(frozen=True)
@@ -191,23 +191,9 @@ def neighbour(queue: np.ndarray, current: int | None, step: int) -> int | None:
     return int(queue[min(max(int(here[0]) + step, 0), len(queue) - 1)]) if len(here) else int(queue[0])
 
 
-def safe_cell(value: Any) -> Any:
-    """Text that a spreadsheet would run as a formula gets an apostrophe in front; other values pass."""
-    if isinstance(value, str) and value.startswith(_RISKY):
-        return "'" + value
-    return value
-
-
 def safe_csv(table: pd.DataFrame) -> bytes:
     """A table as CSV (UTF-8, with a mark that spreadsheets understand) in which no text cell starts a formula."""
-    guarded = table.copy(deep=False)
-    for name in guarded.columns:
-        if guarded[name].dtype == object or str(guarded[name].dtype).startswith(("str", "category")):
-            guarded[name] = guarded[name].astype(object).map(safe_cell)
-    guarded.columns = [safe_cell(str(name)) for name in guarded.columns]
-    buffer = io.StringIO()
-    guarded.to_csv(buffer, index=False)
-    return ("\ufeff" + buffer.getvalue()).encode("utf-8", "replace")
+    return ("\ufeff" + guarded(table).to_csv(index=False)).encode("utf-8", "replace")
 
 
 def review_table(scores: pd.DataFrame, decisions: dict[str, str], classes: list[str]) -> pd.DataFrame:

@@ -20,13 +20,14 @@ from ui.errors import friendly, show_error
 from ui.text import count, duration, percent, plain
 from ui.theme import LEVELS
 
-STAGE_TITLES = {"data": "Data", "model": "Model", "summary": "Verdict", "import": "Images"}
+STAGE_TITLES = {"data": "Data", "model": "Model", "summary": "Verdict", "import": "Images", "export": "Files"}
 _MARKS = {"done": ":green[:material/check_circle:]", "current": ":blue[:material/pending:]"}
 _MARKS |= {"pending": ":gray[:material/circle:]", "stopped": ":orange[:material/error:]"}
 _STOPPED = {
     "cancelled": "Cancelled. What was finished is kept; Resume goes on from there.",
     "interrupted": "The process ended before the work was done. What was finished is kept; Resume goes on from there.",
 }
+_EXPORT_STOPPED = "The export was stopped. Resume writes it again from the start."
 _QUIET_SECONDS = 20.0  # after this long without a heartbeat the page says so
 _LOG_BYTES = 20_000
 
@@ -43,9 +44,10 @@ def stage_marks(status: JobStatus) -> list[tuple[str, str]]:
 
 def planned_stages(config: dict[str, Any]) -> list[str]:
     """The stages a job will have, before its worker has said so."""
-    if config.get("kind") == "retrain":
+    kind = str(config.get("kind"))
+    if kind == "retrain":
         return ["Kept images", "Measure"]
-    return ["data", "model", *config.get("detectors", ()), "summary"] if config.get("kind") == "scan" else ["import"]
+    return ["data", "model", *config.get("detectors", ()), "summary"] if kind == "scan" else [kind]
 
 
 def progress_line(status: JobStatus) -> str:
@@ -103,7 +105,8 @@ def _panel(folder: Path, title: str, drawn_as: str) -> None:
         if status.state == "failed":
             show_error(status.error or "The job failed; its log says more.")
         elif status.state in ("cancelled", "interrupted"):
-            st.info(_STOPPED[status.state], icon=LEVELS[status.state][1])
+            words = _EXPORT_STOPPED if _exports(folder) else _STOPPED[status.state]
+            st.info(words, icon=LEVELS[status.state][1])
         if status.active:
             _while_running(Run(folder), status)
         with st.expander("Log", icon=":material/article:"):
@@ -119,14 +122,21 @@ def _heading(folder: Path, title: str, status: JobStatus) -> None:
     with right.container(horizontal=True, horizontal_alignment="right"):
         if status.active:
             stopping = (folder / "cancel").exists()
-            if st.button("Stopping …" if stopping else "Cancel", icon=":material/stop_circle:", disabled=stopping):
+            label, icon = "Stopping …" if stopping else "Cancel", ":material/stop_circle:"
+            if st.button(label, icon=icon, disabled=stopping, key=f"job-cancel-{folder.name}"):
                 jobs.cancel(folder)
                 st.rerun(scope="app")
         elif status.state in ("failed", "cancelled", "interrupted"):
             label = "Try again" if status.state == "failed" else "Resume"
-            if st.button(label, icon=":material/play_circle:", type="primary", help="Finished stages are kept."):
+            hint = None if _exports(folder) else "Finished stages are kept."
+            again = f"job-again-{folder.name}"  # a page may show two jobs
+            if st.button(label, icon=":material/play_circle:", type="primary", help=hint, key=again):
                 jobs.start(folder)
                 st.rerun(scope="app")
+
+
+def _exports(folder: Path) -> bool:
+    return jobs.read_config(folder).get("kind") == "export"
 
 
 def _checklist(status: JobStatus) -> None:
