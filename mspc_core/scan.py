@@ -153,8 +153,7 @@ def samples_of(run: Run, config: ScanConfig, dataset: Dataset) -> tuple[np.ndarr
     labels = manifest["label"].to_numpy().astype(np.int64)
     if not config.exclude:
         return rows, labels
-    choice = kept.read_choice(run.folder / Path(config.exclude).name)
-    return kept.keep(choice, manifest["sample_id"].to_numpy(), rows, labels)
+    return kept.keep(kept.choice_of(run.folder, config.exclude), manifest["sample_id"].to_numpy(), rows, labels)
 
 
 def pixels_of(dataset: Dataset, rows: np.ndarray) -> np.ndarray:

@@ -66,12 +66,14 @@ def take_home(run: Run) -> None:
     except ImportError:
         pass
     else:
+        st.subheader("Take the clean set with you")
         export_panel(run)
     try:
         from ui.report_views import report_panel
     except ImportError:
         pass
     else:
+        st.subheader("Report")
         report_panel(run)
 
 

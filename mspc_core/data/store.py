@@ -81,6 +81,13 @@ class Dataset:
             self._manifest = pd.read_parquet(self.root / "manifest.parquet")
         return self._manifest
 
+    def with_labels(self, labels: Mapping[str, int]) -> Dataset:
+        """This data set with other labels for some samples (sample_id → class), in memory only."""
+        found = Dataset(self.root, self.info)
+        new = self.manifest["sample_id"].map(dict(labels))
+        found._manifest = self.manifest.assign(label=new.fillna(self.manifest["label"]).astype("int32"))
+        return found
+
     def indices(self, split: str) -> np.ndarray:
         """Row numbers of one split, int64, ascending."""
         return np.flatnonzero((self.manifest["split"] == split).to_numpy())

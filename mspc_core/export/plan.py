@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from mspc_core.data.source import shown
 from mspc_core.data.store import Dataset
 from mspc_core.errors import InputError
 from mspc_core.export.config import FORMATS, ExportConfig, check
+from mspc_core.retrain.kept import choice_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,8 +64,13 @@ def make_plan(run: Run, config: ExportConfig) -> Plan:
     classes = dataset.info.classes if dataset else tuple(run.summary().get("dataset", {}).get("classes", ()))
     rows = np.zeros(0, dtype=np.int64)
     if images and dataset is not None:
-        rows = _rows(dataset, scores, chosen, config)
+        gone = choice_of(run.folder, run.config().exclude).dropped
+        rows = _rows(dataset, scores, chosen, config, gone)
     warnings = warnings_for(scores["label"].to_numpy(), dropped, classes) if config.keep == "clean" else []
+    if config.format == "indices" and (choice := choice_of(run.folder, run.config().exclude)).labels:
+        warnings.append(
+            f"Positions point at the source, where {len(choice.labels):,} confirmed labels are not changed."
+        )
     return Plan(run, config, scores, dropped, chosen, classes, dataset, rows, warnings)
 
 
@@ -113,14 +120,17 @@ def _nothing(config: ExportConfig) -> str:
 
 def _dataset(run: Run, *, needed: bool) -> Dataset | None:
     try:
-        return run.dataset()
+        return run.dataset().with_labels(choice_of(run.folder, run.config().exclude).labels)
     except InputError:
         if needed:
             raise
         return None
 
 
-def _rows(dataset: Dataset, scores: pd.DataFrame, chosen: np.ndarray, config: ExportConfig) -> np.ndarray:
+def _rows(
+    dataset: Dataset, scores: pd.DataFrame, chosen: np.ndarray, config: ExportConfig, gone: Collection[str]
+) -> np.ndarray:
+    """gone: sample ids that an earlier round of cleaning left out of this scan; they must not come back as the rest."""
     scanned = scores["row"].to_numpy(dtype=np.int64)
     if scanned.max(initial=-1) >= dataset.info.count:
         raise InputError("The scores of this run name images that its data set does not have: scan it again.")
@@ -128,5 +138,7 @@ def _rows(dataset: Dataset, scores: pd.DataFrame, chosen: np.ndarray, config: Ex
     if config.keep != "flagged" and not config.scanned_only:
         rest = np.ones(dataset.info.count, dtype=bool)
         rest[scanned] = False
+        if gone:
+            rest &= ~dataset.manifest["sample_id"].isin(set(gone)).to_numpy()
         rows = np.concatenate([rows, np.flatnonzero(rest)])
     return np.sort(rows)

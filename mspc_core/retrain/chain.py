@@ -10,7 +10,7 @@ from typing import Any
 from mspc_core import atomic, home, runs
 from mspc_core.errors import InputError
 from mspc_core.retrain.config import Retraining
-from mspc_core.retrain.kept import FILE, Choice, read_choice, write_choice
+from mspc_core.retrain.kept import FILE, choice_of, write_choice
 from mspc_core.runs import Run, ScanConfig
 
 ORIGIN = "origin.json"  # of a child run: the retraining it came from and what the trigger did after it
@@ -34,7 +34,7 @@ def rescan(retraining: Retraining) -> Run:
         epochs=int(result["training"]["epochs"]),
         device=config.device,
     )
-    choice = retraining.choice().after(_choice_of(parent, scanned))
+    choice = retraining.choice().after(choice_of(parent.folder, scanned.exclude))
     run = runs.create_run(child)
     write_choice(run.folder / FILE, choice)
     origin = {"run": parent.id, "retraining": retraining.id, "drop": config.drop, "dropped": result["dropped"]}
@@ -114,16 +114,12 @@ def _parent(config: ScanConfig | None) -> str:
     return Path(config.parent).name if config else ""
 
 
-def _choice_of(run: Run, config: ScanConfig) -> Choice:
-    return read_choice(run.folder / config.exclude) if config.exclude else Choice()
-
-
 def _link(run: Run, config: ScanConfig | None) -> Link:
     summary = run.summary()
     verdict: dict[str, Any] = summary.get("verdict") or {}
     try:
         level = str(verdict.get("level", "unknown")) if summary.get("complete") else run.status().state
-        dropped = len(_choice_of(run, config).dropped) if config else 0
+        dropped = len(choice_of(run.folder, config.exclude).dropped) if config else 0
     except InputError:
         level, dropped = "damaged", 0
     model, origin = summary.get("model") or {}, origin_of(run)

@@ -64,6 +64,11 @@ def read_choice(path: Path) -> Choice:
         ) from None
 
 
+def choice_of(folder: Path, exclude: str) -> Choice:
+    """What a run leaves out or relabels. folder, exclude: of the run and its `ScanConfig`. Raises as `read_choice`."""
+    return read_choice(folder / Path(exclude).name) if exclude else Choice()
+
+
 def keep(choice: Choice, ids: np.ndarray, rows: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The rows that are kept and their labels, both int64, in order. ids: str [N]; rows, labels: int64 [N]."""
     if choice.labels:
