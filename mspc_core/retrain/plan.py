@@ -57,6 +57,11 @@ def check_finished(run: Run) -> None:
         state = run.status().state
         what = "is still at work: wait for it" if state in ("running", "queued") else f"is {state}: resume it first"
         raise InputError(f"The scan of run {run.id!r} {what}; retraining needs its verdict.")
+    if not (run.folder / "model.safetensors").is_file():
+        raise InputError(
+            f"Run {run.id!r} keeps no model (it may have been handed over from Python), so nothing can be compared or "
+            "trained again: scan the data set and let the scan train a model."
+        )
     run.dataset()
 
 

@@ -279,6 +279,10 @@ class TestRefused:
         assert "as they were" in said
         assert latest_result(own_copy) == before
 
+    def test_a_run_without_its_model(self, own_copy: Run, capsys: pytest.CaptureFixture[str]) -> None:
+        (own_copy.folder / "model.safetensors").unlink()
+        assert "keeps no model" in refused(capsys, "scanned")
+
     def test_own_weights_have_no_recipe(self, own_copy: Run) -> None:
         about = atomic.read_json(own_copy.folder / "model.json")
         atomic.write_json(own_copy.folder / "model.json", {**about, "trained_here": False})
