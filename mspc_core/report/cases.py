@@ -14,7 +14,7 @@ from mspc_core.report.scoring import number, order
 from mspc_core.verdict import MEMBERS
 from mspc_core.words import percent, plural, short
 
-STRONGEST, UNCERTAIN = 18, 9
+STRONGEST, UNCERTAIN = 12, 9
 _SCORES = 4  # of detectors, under one image
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mspc_core.report.material import Material
-from mspc_core.report.tables import Table, cut_note, share_cell
+from mspc_core.report.tables import Cell, Table, cut_note, share_cell
 from mspc_core.words import count, percent, plural, short
 
 MOST_CLASSES, MOST_SKIPPED, MOST_REASONS = 60, 40, 20
@@ -64,18 +64,29 @@ def class_table(material: Material) -> Table:
             count(labelled[c]),
             count(predicted[c]),
             count(wrong[c]),
-            share_cell(hit[c] / predicted[c] if predicted[c] else 0.0, count(hit[c]), strong=c in named),
+            _suspects_cell(int(hit[c]), int(predicted[c])),
         ]
         for c in order[:MOST_CLASSES]
     ]
     return Table(
-        "Classes",
-        ["Class", "Images with this label", "Predicted as it", "Suspects with this label", "Suspects predicted as it"],
+        "Images and suspects by class",
+        [
+            "Class",
+            "Images with this label",
+            "Images predicted as it",
+            "Suspects with this label",
+            "Suspects predicted as it",
+        ],
         rows,
         numbers=(1, 2, 3, 4),
         note=cut_note(len(rows), total, "classes"),
         marked=[place for place, c in enumerate(order[:MOST_CLASSES]) if c in named],
     )
+
+
+def _suspects_cell(hit: int, predicted: int) -> Cell:
+    share = hit / predicted if predicted else 0.0
+    return share_cell(share, f"{count(hit)} ({percent(share)})" if hit else "0")
 
 
 def _known(numbers: np.ndarray, total: int) -> np.ndarray:

@@ -67,12 +67,18 @@ def context(material: Material, now: datetime) -> dict[str, Any]:
     }
 
 
+def _unbroken(value: Any) -> Any:
+    """Keep a number and its per cent sign on one line; markup stays as it is."""
+    return value.replace(" %", "\u00a0%") if type(value) is str else value
+
+
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
     return Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_unbroken,
         trim_blocks=True,
         lstrip_blocks=True,
     )

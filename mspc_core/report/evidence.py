@@ -15,7 +15,7 @@ from mspc_core.report.scoring import number
 from mspc_core.report.tables import Cell, Table, cut_note, share_cell
 from mspc_core.words import count, percent, plural, short
 
-MOST_ROWS, MOST_MASKS = 40, 12
+MOST_ROWS, MOST_MASKS, _MOST_ROUNDS = 40, 12, 8
 MOST_TARGETS, EACH = 3, 4  # classes whose regions are shown, and samples of each
 _CUT = 0.2  # of the transplant test's settings, where an old record has none
 
@@ -65,7 +65,14 @@ def transplant(material: Material) -> Evidence:
         ]
         for row in ordered[:MOST_ROWS]
     ]
-    columns = ["Class", "Images", "Flagged", "Mean share turned", "Of the flagged ones", "Region's share of the image"]
+    columns = [
+        "Class",
+        "Images",
+        "Flagged",
+        "Other images turned",
+        "By the flagged ones",
+        "Region's share of the image",
+    ]
     made = Table(
         "Regions of the classes",
         columns,
@@ -75,9 +82,9 @@ def transplant(material: Material) -> Evidence:
         marked=[at for at, row in enumerate(ordered[:MOST_ROWS]) if int(row["class"]) in named],
     )
     text = (
-        f"For each class the smallest region is learned that, cut from its images and pasted on others, turns them into "
-        f"it. Then each image's own region is pasted on {partners} other images. A trigger takes its class along; a "
-        "part of an honest object rarely does."
+        "For each class the smallest region is learned that, cut from its images and pasted on others, turns them "
+        f"into it. Then each image's own region is pasted on {partners} other images. A trigger takes its class along; "
+        "a part of an honest object rarely does."
     )
     strips = [*_region_strips(material, named), *_mask_strip(material, ordered)]
     return Evidence("Transplant: cut the region out, paste it elsewhere", text, strips, [made])
@@ -174,7 +181,10 @@ def pattern(material: Material) -> Evidence:
             for row in ordered
             if int(row["class"]) < len(masks) and np.abs(masks[int(row["class"])]).max() > 0
         ][:MOST_MASKS]
-        words = "Mean over the colours, at full contrast each; grey is no difference. Patterns of honest classes act little."
+        words = (
+            "Mean over the colours, at full contrast each; grey is no difference. Patterns of honest classes turn few "
+            "images."
+        )
         strips = [Strip("Patterns, those that turn most first", words, shown)] if shown else []
     return Evidence("Pattern transplant: add what a part of a class has in common", text, strips, [made])
 
@@ -204,32 +214,27 @@ def second_opinion(material: Material) -> Evidence:
         marked=[at for at, row in enumerate(ordered[:MOST_ROWS]) if int(row["class"]) in named],
     )
     text = (
-        "A second model that hardly sees triggers judges every label. Where it contradicts more than its own confidence "
-        f"allows, and the scanned model's features say where, that is evidence: {number(found.get('nats'), 1)} nats here, "
-        f"{number(found.get('asked'))} are asked for before anything is flagged (a million to one). It confirms "
-        f"{percent(found.get('agreement'))} of all labels."
+        "A second model that hardly sees triggers judges every label. Where it contradicts more than its own "
+        "confidence allows, and the scanned model's features say where, that is evidence: "
+        f"{number(found.get('nats'), 1)} nats here, {number(found.get('asked'))} are asked for before anything is "
+        f"flagged (a million to one). It confirms {percent(found.get('agreement'))} of all labels."
     )
     return Evidence("Second opinion: labels that the content contradicts", text, [], [made])
 
 
 def mspc(material: Material) -> Evidence:
     """The mask of MSPC, round by round."""
-    masks, text = (
-        material.masks.get("mspc"),
-        (
-            "One mask for all images, learned so that suspicious images keep their prediction when their pixels are scaled. "
-            "Where it stays bright is where the trigger may be. The score of MSPC is computed under the last mask."
-        ),
+    masks, title = material.masks.get("mspc"), "MSPC: one mask for all images"
+    text = (
+        "One mask for all images, learned so that suspicious images keep their prediction when pixels are scaled. "
+        "Where it stays bright is where the trigger may be. The score of MSPC is computed under the last mask."
     )
-    title = "MSPC: one mask for all images"
     if masks is None or not len(masks):
         return Evidence(title, text, missing="The mask of this run is not there.")
-    shown = [
-        pictures.weights(
-            mask, f"Mask after round {at}" if at else "The mask before learning", f"Round {at}" if at else "Start"
-        )
-        for at, mask in list(enumerate(masks))[-8:]
-    ]
+    shown = []
+    for at, mask in list(enumerate(masks))[-_MOST_ROUNDS:]:
+        alt = f"Mask after round {at}" if at else "The mask before learning"
+        shown.append(pictures.weights(mask, alt, f"Round {at}, up to {mask.max():.2f}" if at else "Start, all 1"))
     rounds = (material.records["mspc"].get("tables") or {}).get("rounds") or []
     words = "; ".join(f"round {row['round']}: {plural(int(row['suspicious']), 'suspicious sample')}" for row in rounds)
     return Evidence(title, text, [Strip("Mask by round", short(words, 400) if words else "", shown)])

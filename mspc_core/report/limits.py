@@ -13,8 +13,8 @@ from mspc_core.words import count, plural, short
 GENERAL = (
     "A scan finds backdoors that the scanned model has learned. One that it did not learn, or a trigger that vanishes "
     "when images are resized, is not seen.",
-    "Poison that keeps its correct label is found only if its trigger is a region or an added pattern: clean-label warps, "
-    "styles and triggers of their own in each image are not found by any of the three tests.",
+    "Poison that keeps its correct label is found only if its trigger is a region or an added pattern: clean-label "
+    "warps, styles and triggers of their own in each image are not found by any of the three tests.",
     "A case needs at least 5 poisoned samples in a class and 0.1 % of the data; fewer are not reported.",
     "Wrong labels without any attack (sloppy annotation of one kind of image) look the same to the second opinion as "
     "poison: it says that label and content part, not who did it.",
@@ -41,8 +41,8 @@ def limits(material: Material, missing: list[tuple[str, str]]) -> Limits:
 
 def _here(material: Material) -> list[str]:
     summary, found = material.summary, []
-    if rest := verdict_words.rests_on(summary):
-        found.append(rest)
+    if alone := verdict_words.rests_on(summary):
+        found.append(alone)
     model = summary.get("model") or {}
     found += [short(note, 500) for note in model.get("notes") or []]
     if model.get("val_accuracy") is None:
@@ -55,9 +55,7 @@ def _here(material: Material) -> list[str]:
         found.append("How many of the suspects are truly poisoned is not known; only a review of the images can tell.")
     skipped = int((summary.get("dataset") or {}).get("skipped") or 0)
     if skipped:
-        found.append(
-            f"{plural(skipped, 'file')} could not be read and {'was' if skipped == 1 else 'were'} not examined."
-        )
+        found.append(f"Skipped on import and not examined: {plural(skipped, 'file')}.")
     if material.dataset is not None:
         info = material.dataset.info
         rest = info.count - len(material.scores)
@@ -68,8 +66,8 @@ def _here(material: Material) -> list[str]:
         if info.resized:
             size = f"{info.size} × {info.size}"
             found.append(
-                f"{plural(info.resized, 'image')} had another size and were resized to {size} pixels; the tests saw only "
-                "that."
+                f"{plural(info.resized, 'image')} had another size and were resized to {size} pixels; the tests saw "
+                "only that."
             )
     else:
         found.append(f"The images are not in this report: {short(material.data_gone, 300)}")

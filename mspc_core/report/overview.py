@@ -97,7 +97,7 @@ def _tiles(material: Material, verdict: dict[str, Any], level: str) -> list[Tile
     tiles = [Tile(count(scanned), "training images scanned")]
     if level != "unknown":
         share = f" ({percent(flagged / scanned)})" if scanned and flagged else ""
-        tiles.append(Tile(count(flagged), f"suspects{share}"))
+        tiles.append(Tile(count(flagged), f"suspected images{share}"))
     targets = verdict.get("target_classes") or []
     if level == "poisoned":
         many = verdict_words.spread(verdict, len(material.classes)) or not targets
@@ -134,7 +134,7 @@ def _next_steps(material: Material, level: str) -> list[str]:
             "Do not put a model that was trained on these images to use.",
             "Look at the suspects (section 6 shows some) and decide which to remove; flags are reasons to look.",
             "Train again without the removed images and compare accuracy and attack success before and after.",
-            "Ask the supplier how these images and labels came about; keep the content key of section 2 as the reference.",
+            "Ask the supplier how these images and labels came about; quote the content key of section 2.",
         ]
         open_suspects = int(material.flags("suspect").sum()) - _decided_suspects(material)
         if material.decisions and open_suspects > 0:

@@ -50,7 +50,7 @@ def reproduce(material: Material) -> Reproduce:
         ["Duration", duration(status.ended - started) if status.ended and started else "unknown"],
         ["Seed", f"{config.seed}, for training, and for every detector that draws at random"],
         ["Device", short(material.model.get("device") or status.device or config.device, 120)],
-        ["Trusted split", short(config.trusted, 20) or "none"],
+        ["Trusted split", short(config.trusted or "none", 20)],
         ["MSPC settings", short(config.mspc_preset, 20)],
     ]
     versions = [[short(name, 40), short(version, 120)] for name, version in config.versions.items()]

@@ -24,9 +24,9 @@ class Retrained:
 def retrained(result: Mapping[str, Any] | None, classes: Sequence[str] = ()) -> Retrained | None:
     """The section, or None where nothing was trained again.
 
-    result: `{"drop", "dropped", "kept", "before": {"accuracy", "attack_success_rate", "per_class_accuracy"}, "after":
-    {…}, "references": {"clean_part": {…} | null}, "estimated_asr": {"before", "after"}}`; what is missing in it is shown
-    as not measured. classes: names in the data set's order, which the table of classes follows where it can.
+    result: `{"drop", "dropped", "kept", "before": {"accuracy", "attack_success_rate", "per_class_accuracy"},
+    "after": {…}, "references": {"clean_part": {…} | null}, "estimated_asr": {"before", "after"}}`; what is missing in
+    it is shown as not measured. classes: names in the order that the table of classes follows where it can.
     """
     if not result:
         return None
@@ -48,8 +48,8 @@ def retrained(result: Mapping[str, Any] | None, classes: Sequence[str] = ()) -> 
         row: list[str | Cell] = ["Attack success rate, estimated", _cell(estimate, "before"), _cell(estimate, "after")]
         rows.append([*row, *(["–"] if clean else [])])
         note = (
-            "The estimate uses the trigger as reconstructed from what the tests found, not the attacker's own: it can be "
-            "too low where the reconstruction is poor."
+            "The estimate uses the trigger as reconstructed from what the tests found, not the attacker's own: it can "
+            "be too low where the reconstruction is poor."
         )
     tables = [Table("Before and after", columns, rows, range(1, len(columns)), note)]
     if (by_class := _by_class(before, after, classes)) is not None:

@@ -94,8 +94,8 @@ def methods(material: Material) -> list[Method]:
                 rule=f"score above {number(threshold_of(record))}: {explanation} ({kind})",
                 limits=facts.limits if facts else "",
                 settings=[(short(key, 60), _setting(value)) for key, value in (record.get("config") or {}).items()],
-                cost=f"{duration(record.get('seconds'))}; {count(record.get('forward_equivalents') or 0)} times an image "
-                "went through the model",
+                cost=f"{duration(record.get('seconds'))}; an image went through the model "
+                f"{count(record.get('forward_equivalents') or 0)} times in all",
                 notes=[short(note, 500) for note in record.get("notes") or []],
             )
         )
@@ -157,8 +157,9 @@ def roc_figure(material: Material) -> Figure | None:
         rows,
         (1, 2, 3),
     )
-    caption = "ROC curves; marks show where each detector's own threshold puts it. Up and to the left is better."
-    return Figure(charts.roc(curves), caption, table)
+    caption = "ROC curves; marks show where each detector's own threshold puts it."
+    note = "Up and to the left is better. Curves that coincide cover each other."
+    return Figure(charts.roc(curves), caption, table, note)
 
 
 def no_roc(material: Material) -> str:
