@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mspc_core import verdict_words
 from mspc_core.report import pictures
 from mspc_core.report.material import NAME_LIMIT, Material
 from mspc_core.report.pictures import Picture
-from mspc_core.report.scoring import number, order
+from mspc_core.report.scoring import order
 from mspc_core.verdict import MEMBERS
 from mspc_core.words import percent, plural, short
 
@@ -42,49 +41,49 @@ class Group:
 
 def groups(material: Material) -> list[Group]:
     """Strongest first, then the uncertain ones on both sides of the line, then what reviewers were unsure of."""
-    by, flagged, values = ranking(material)
-    if not by:
+    values = strength(material)
+    if values is None:
         return []
-    usable = np.isfinite(values)
-    falling = np.argsort(np.where(usable, -values, np.inf), kind="stable")
-    falling = falling[usable[falling]]
+    decided = "suspect" in material.scores
+    flagged = material.flags("suspect") if decided else np.floor(values) > 0
+    falling = np.argsort(-values, kind="stable")
     suspects, others = falling[flagged[falling]], falling[~flagged[falling]]
-    title = "suspect score" if by == "suspect" else f"{verdict_words.title_of(by)} score"
-    noun, found = ("suspect" if by == "suspect" else "flagged image"), []
+    noun, found = ("suspect" if decided else "flagged image"), []
     if len(suspects):
-        text = f"Those with the highest {title}, of {plural(len(suspects), noun)}."
+        text = f"Of {plural(len(suspects), noun)}, those that most tests flag and that have the highest scores."
         found.append(_group(material, "Strongest cases", text, suspects[:STRONGEST]))
+        text = f"The {noun}s that fewest tests flag, lowest scores first: look here for false alarms."
         weakest = suspects[STRONGEST:][::-1][:UNCERTAIN]
-        if len(weakest):
-            text = f"The {noun}s with the lowest {title}: the first to check for false alarms."
-            found.append(_group(material, "Uncertain: barely suspected", text, weakest))
-        text = f"The highest {title} among images that are no {noun}s: the first to check for missed poison."
+        found.append(_group(material, "Uncertain: barely suspected", text, weakest))
+        text = f"Of the images that are no {noun}s, those with the highest scores: look here for missed poison."
         found.append(_group(material, "Uncertain: barely not suspected", text, others[:UNCERTAIN]))
     else:
-        text = f"No image is a {noun}. These have the highest {title}: what came closest."
-        found.append(_group(material, "Highest scores", text, others[: STRONGEST // 2]))
-    unsure = {identity for identity, decision in material.decisions.items() if decision == "unsure"}
-    chosen = np.flatnonzero(material.scores["sample_id"].isin(list(unsure)).to_numpy()) if unsure else np.zeros(0, int)
-    if len(chosen):
-        text = f"Reviewers could not decide on {plural(len(chosen), 'image')}."
-        found.append(_group(material, "Marked unsure by reviewers", text, chosen[:UNCERTAIN]))
+        text = f"No image is a {noun}. These came closest: flagged without a case, or with the highest scores."
+        found.append(_group(material, "Highest scores", text, others[:STRONGEST]))
+    unsure = [identity for identity, decision in material.decisions.items() if decision == "unsure"]
+    chosen = np.flatnonzero(material.scores["sample_id"].isin(unsure).to_numpy())
+    text = f"Reviewers could not decide on {plural(len(chosen), 'image')}."
+    found.append(_group(material, "Marked unsure by reviewers", text, chosen[:UNCERTAIN]))
     return [group for group in found if group.cases]
 
 
-def ranking(material: Material) -> tuple[str, np.ndarray, np.ndarray]:
-    """What the cases are ordered by: its name, flags [N] and scores [N]; the name is empty where nothing has finished.
+def strength(material: Material) -> np.ndarray | None:
+    """How strongly the samples stand out, float [N]: how many tests flag a sample, plus its best rank below 1.
 
-    The verdict's own score where the scan has come to it, else the best test that has finished.
+    Tests are those of the verdict that have finished, else all detectors that have. A rank is the share of samples with
+    a lower score; equal scores (and what differs in the fourth digit) share the lowest. None where nothing finished.
     """
-    if "suspect_score" in material.scores:
-        return "suspect", material.flags("suspect"), material.values("suspect")
-    names = [name for name in order(material.records) if f"{name}_score" in material.scores]
-    verdict = (material.summary.get("verdict") or {}).get("detector")
-    for name in (verdict, *MEMBERS, *names):
-        if name in names:
-            flags = material.flags("suspect") if "suspect" in material.scores else material.flags(name)
-            return str(name), flags, material.values(str(name))
-    return "", np.zeros(0, bool), np.zeros(0)
+    finished = [name for name in order(material.records) if f"{name}_score" in material.scores]
+    names = [name for name in finished if name in MEMBERS] or finished
+    if not names:
+        return None
+    flags, best = np.zeros(len(material.scores)), np.zeros(len(material.scores))
+    for name in names:
+        flags += material.flags(name)
+        values = np.nan_to_num(material.values(name), nan=-np.inf, posinf=np.inf, neginf=-np.inf).round(3)
+        best = np.maximum(best, np.searchsorted(np.sort(values), values, side="left") / max(1, len(values)))
+    found: np.ndarray = flags + best
+    return found
 
 
 def _group(material: Material, title: str, text: str, positions: np.ndarray) -> Group:
@@ -112,7 +111,7 @@ def _group(material: Material, title: str, text: str, positions: np.ndarray) -> 
                 scores=[
                     (
                         short(material.records[key].get("title", key), NAME_LIMIT),
-                        number(float(score[at])),
+                        _score(float(score[at])),
                         bool(flag[at]),
                     )
                     for key, (score, flag) in listed.items()
@@ -121,3 +120,10 @@ def _group(material: Material, title: str, text: str, positions: np.ndarray) -> 
             )
         )
     return Group(title, text, cases)
+
+
+def _score(value: float) -> str:
+    """Three digits after the point; large ones in short; a dash where there is none."""
+    if not np.isfinite(value):
+        return "no score"
+    return f"{value:.4g}" if abs(value) >= 1000 else f"{value + 0.0:.3f}".replace("-0.000", "0.000")

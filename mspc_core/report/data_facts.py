@@ -58,7 +58,7 @@ def class_table(material: Material) -> Table:
     verdict = material.summary.get("verdict") or {}
     named = {int(row["class"]) for row in verdict.get("target_classes") or []}
     order = sorted(range(total), key=lambda c: (c not in named, -int(hit[c]), -int(labelled[c]), c))
-    rows = [
+    rows: list[list[str | Cell]] = [
         [
             material.name_of(c) + (" (suspected target)" if c in named else ""),
             count(labelled[c]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +26,7 @@ from mspc_core.report.material import Material, load
 from mspc_core.runs import Run
 from mspc_core.words import short
 
+_SPACE = re.compile(r"(?<=\d) (?=%)|(?<=[<>]) (?=\d)")  # inside "12.3 %" and "> 99 %"
 # Nothing is fetched and nothing can run, even if a text slipped through the escaping.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
@@ -69,7 +71,7 @@ def context(material: Material, now: datetime) -> dict[str, Any]:
 
 def _unbroken(value: Any) -> Any:
     """Keep a number and its per cent sign on one line; markup stays as it is."""
-    return value.replace(" %", "\u00a0%") if type(value) is str else value
+    return _SPACE.sub("\u00a0", value) if type(value) is str else value
 
 
 @lru_cache(maxsize=1)
