@@ -33,7 +33,7 @@ def report_panel(run: Run) -> None:
     """Buttons that prepare the report of a run and hand it out. The page goes on without it if it cannot be made."""
     with friendly():
         st.caption(
-            "One file with the verdict, the evidence, the review and the settings, for people who do not have this app. "
+            "One file with the verdict, evidence, review and settings, for people who do not have this app. "
             "It opens without a network."
         )
         prepared = _prepared(run)

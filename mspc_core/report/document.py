@@ -33,12 +33,18 @@ POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri
 
 def document(run: Run, now: datetime) -> str:
     """See `mspc_core.report.render`."""
-    return _environment().get_template("report.html.j2").render(context(load(run), now))
+    return page(load(run), now)
+
+
+def page(material: Material, now: datetime) -> str:
+    """The HTML document of what was read from a run."""
+    return _environment().get_template("report.html.j2").render(context(material, now))
 
 
 def context(material: Material, now: datetime) -> dict[str, Any]:
     """Everything the template shows, as plain values."""
     missing = scoring.missing_detectors(material)
+    rule = (material.summary.get("verdict") or {}).get("rule")
     return {
         "policy": POLICY,
         "tool_version": __version__,
@@ -46,7 +52,7 @@ def context(material: Material, now: datetime) -> dict[str, Any]:
         "data_name": short(material.summary["dataset"].get("name") or material.config.dataset, 80),
         "written": f"{now:%Y-%m-%d %H:%M} UTC",
         "overview": overview.overview(material),
-        "rule": short((material.summary.get("verdict") or {}).get("rule", ""), 1000),
+        "rule": short(rule, 1000) if rule else "",
         "data_gone": short(material.data_gone, 300) if material.data_gone else "",
         "data_table": data_facts.data_table(material),
         "class_table": data_facts.class_table(material),
