@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from datetime import UTC, datetime
 
 
 def short(text: object, limit: int = 60) -> str:
@@ -51,3 +52,12 @@ def duration(seconds: float | None) -> str:
         return f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min"
+
+
+def utc(moment: str) -> str:
+    """An ISO 8601 time as "2026-05-04 12:30:00" in UTC; other text on one line as it is."""
+    try:
+        found = datetime.fromisoformat(moment)
+    except ValueError:
+        return short(moment, 40)
+    return f"{found.astimezone(UTC) if found.tzinfo else found:%Y-%m-%d %H:%M:%S}"

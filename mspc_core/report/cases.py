@@ -13,8 +13,8 @@ from mspc_core.report.scoring import order
 from mspc_core.verdict import MEMBERS
 from mspc_core.words import percent, plural, short
 
-STRONGEST, UNCERTAIN = 12, 9
-_SCORES = 4  # of detectors, under one image
+STRONGEST, UNCERTAIN = 12, 8
+_SCORES = 6  # of detectors, under one image
 
 
 @dataclass(frozen=True)
@@ -70,13 +70,15 @@ def groups(material: Material) -> list[Group]:
 def strength(material: Material) -> np.ndarray | None:
     """How strongly the samples stand out, float [N]: how many tests flag a sample, plus its best rank below 1.
 
-    Tests are those of the verdict that have finished, else all detectors that have. A rank is the share of samples with
-    a lower score; equal scores (and what differs in the fourth digit) share the lowest. None where nothing finished.
+    Tests are those of the verdict that have finished, else all detectors that have; where some of them flag samples,
+    only these: the second opinion's ranking says nothing while it flags nobody. A rank is the share of samples with a
+    lower score; equal scores (and what differs in the fourth digit) share the lowest. None where nothing finished.
     """
     finished = [name for name in order(material.records) if f"{name}_score" in material.scores]
     names = [name for name in finished if name in MEMBERS] or finished
     if not names:
         return None
+    names = [name for name in names if material.flags(name).any()] or names
     flags, best = np.zeros(len(material.scores)), np.zeros(len(material.scores))
     for name in names:
         flags += material.flags(name)

@@ -8,7 +8,7 @@ import numpy as np
 
 from mspc_core.report.material import Material
 from mspc_core.report.tables import Cell, Table, cut_note, share_cell
-from mspc_core.words import count, percent, plural, short
+from mspc_core.words import count, percent, plural, short, utc
 
 MOST_CLASSES, MOST_SKIPPED, MOST_REASONS = 60, 40, 20
 
@@ -30,7 +30,7 @@ def data_table(material: Material) -> Table:
         rows += [
             ["Stored", f"{plural(info.count, 'image')} ({splits})" if splits else plural(info.count, "image")],
             ["Image size", f"{info.size} × {info.size} pixels; {count(info.resized)} had another size"],
-            ["Imported", short(info.created, 40)],
+            ["Imported", f"{utc(info.created)} UTC"],
         ]
     recipe = about.get("recipe")
     if recipe:

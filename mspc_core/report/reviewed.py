@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mspc_core.report.material import NAME_LIMIT, Material
 from mspc_core.report.tables import Cell, Table, cut_note, share_cell
-from mspc_core.words import count, percent, plural, short
+from mspc_core.words import count, percent, plural, short, utc
 
 DECISIONS = ("remove", "keep", "unsure")
 MOST_REVIEWERS, MOST_HISTORY = 20, 60
@@ -58,7 +58,7 @@ def _by_reviewer(material: Material) -> Table:
             short(name, NAME_LIMIT) if name.strip() else "(no name given)",
             count(kinds[name].total()),
             *(count(kinds[name][kind]) for kind in (*DECISIONS, "open")),
-            short(last[name], 40),
+            utc(last[name]),
         ]
         for name in names[:MOST_REVIEWERS]
     ]
@@ -71,7 +71,7 @@ def _history(material: Material) -> Table:
     newest = material.history[::-1][:MOST_HISTORY]
     rows: list[list[str | Cell]] = [
         [
-            short(entry.time, 40),
+            utc(entry.time),
             short(entry.reviewer, NAME_LIMIT) if entry.reviewer.strip() else "(no name given)",
             short(entry.decision, 20),
             short(entry.sample_id, 40),

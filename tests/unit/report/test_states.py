@@ -11,6 +11,8 @@ import pytest
 
 from mspc_core import report, runs
 from mspc_core.errors import InputError
+from mspc_core.report.cases import strength
+from mspc_core.report.material import load
 from mspc_core.runs import Run, ScanConfig
 from tests.ui.conftest import make_dataset, make_run, set_status
 from tests.ui.consensus import add_consensus
@@ -155,3 +157,18 @@ def test_a_poor_model_is_said_on_the_first_page(new_run: Run) -> None:
 def test_detectors_that_could_not_run_are_named(home: Path) -> None:
     run = make_run(make_dataset(), not_run={"strip": "it needs clean data"})
     assert "STRIP it needs clean data" in page_of(run).text
+
+
+def test_the_ranking_of_a_test_that_flags_nobody_is_not_used(new_run: Run) -> None:
+    scores = new_run.scores()
+    scores["second_opinion_flagged"] = False
+    scores["second_opinion_score"] = np.arange(len(scores)) - 100.0
+    new_run.save_scores(scores)
+    values = strength(load(new_run))
+    assert values is not None
+    for place in np.flatnonzero(~scores["transplant_flagged"] & ~scores["pattern_flagged"]):
+        below = [
+            float((scores[name].round(3) < scores[name].round(3)[place]).mean())
+            for name in ("transplant_score", "pattern_score")
+        ]
+        assert values[place] == pytest.approx(max(below))
