@@ -7,9 +7,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from mspc_core import verdict_words
 from mspc_core.detectors.base import Needs, Situation, obstacle
 from mspc_core.detectors.catalog import CATALOG
 from mspc_core.runs import DEFAULT_DETECTORS
+from mspc_core.verdict_words import MEMBERS
 
 FAMILIES: dict[str, str] = {
     "ours": "This project",
@@ -17,8 +19,6 @@ FAMILIES: dict[str, str] = {
     "classic": "Classics",
     "modern": "Newer methods",
 }
-# The tests whose consensus is the verdict: `mspc_core.verdict.MEMBERS`, without loading pandas.
-MEMBERS = ("transplant", "pattern", "second_opinion")
 # Where there are no suspects yet, pages start with the last of these that has something to show.
 TELLING = ("spc", "mspc", *MEMBERS)
 SUSPECT = "suspect"  # the verdict's own score and flags, in tables beside those of the detectors
@@ -35,7 +35,7 @@ def title_of(detector: str) -> str:
     """A detector's name as people write it; its own for one that is not in the catalogue (an old run's)."""
     if detector == SUSPECT:
         return "Suspect"
-    return CATALOG[detector].title if detector in CATALOG else detector
+    return verdict_words.title_of(detector)
 
 
 def ordered_names(names: Iterable[str]) -> list[str]:

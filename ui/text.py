@@ -9,25 +9,17 @@ from __future__ import annotations
 
 import html
 import re
-import unicodedata
 from datetime import datetime
+
+from mspc_core.words import count, duration, percent, plural, short
+
+__all__ = ["HELP", "count", "duration", "percent", "plain", "plotly_text", "plural", "short", "when"]
 
 _JOINER = "\u2060"  # invisible and without width: breaks patterns that become emoji, icons or links
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+\-!|<>~$&^=])")
 _SHORTCODE = re.compile(r":(?=[\w+/-]+:)")
 _LINK = re.compile(r"(?i)(://|\bwww\.|@)")
 _LIST = re.compile(r"^(\s*\d+)([.)])")
-
-
-def short(text: object, limit: int = 60) -> str:
-    """`text` on one line, at most `limit` characters, without control and direction-changing characters."""
-    kept = "".join(
-        " " if character.isspace() else character
-        for character in str(text)[: 4 * limit + 200]
-        if character.isspace() or unicodedata.category(character) not in ("Cc", "Cf", "Cs") or character == "\u200d"
-    )
-    line = " ".join(kept.split()) or "(empty)"
-    return line if len(line) <= limit else line[: max(1, limit - 1)].rstrip() + "…"
 
 
 def plain(text: object, limit: int = 60) -> str:
@@ -41,43 +33,6 @@ def plain(text: object, limit: int = 60) -> str:
 def plotly_text(text: object, limit: int = 40) -> str:
     """`short` text for titles, ticks and hover labels of plotly figures, which would read tags."""
     return html.escape(short(text, limit), quote=False)
-
-
-def count(number: float) -> str:
-    """12345 → "12,345"."""
-    return f"{int(number):,}"
-
-
-def plural(number: int, one: str, many: str = "") -> str:
-    """(1, "image") → "1 image"; (2345, "image") → "2,345 images"."""
-    return f"{count(number)} {one if number == 1 else many or one + 's'}"
-
-
-def percent(share: float | None, digits: int = 1) -> str:
-    """0.1234 → "12.3 %"; None → "–". Nearly all is never rounded up to all, nor something down to nothing."""
-    if share is None or share != share:
-        return "–"
-    shown = f"{100 * share:.{digits}f}"
-    if 0 < share < 1 and float(shown) in (0.0, 100.0):
-        edge = 10.0**-digits
-        return f"< {edge:.{digits}f} %" if share < 0.5 else f"> {100 - edge:.{digits}f} %"
-    return f"{shown} %"
-
-
-def duration(seconds: float | None) -> str:
-    """75 → "1 min 15 s"; None → "unknown"."""
-    if seconds is None:
-        return "unknown"
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 10:
-        return f"{minutes} min {rest} s"
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min"
 
 
 def when(timestamp: float, now: datetime | None = None) -> str:

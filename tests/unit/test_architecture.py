@@ -76,7 +76,17 @@ def test_only_evaluate_reads_the_truth() -> None:
     assert "def truth" not in (ROOT / "mspc_core/data/store.py").read_text()
 
 
-@pytest.mark.parametrize("module", ["mspc_core.cli", "mspc_core.runs", "mspc_core.jobs", "mspc_core.data.store"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "mspc_core.cli",
+        "mspc_core.runs",
+        "mspc_core.jobs",
+        "mspc_core.data.store",
+        "mspc_core.report",
+        "mspc_core.report.pdf",
+    ],
+)
 def test_importing_loads_no_torch(module: str) -> None:
     heavy = ("torch", "torchvision", "pandas", "sklearn", "streamlit")
     code = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mspc_core import verdict as core
+from mspc_core import verdict_words
 from ui import detector_facts, figures_opinion, images, verdicts
 
 TARGETS = [
@@ -49,7 +50,7 @@ FULL = summary(
 
 def test_the_tests_are_those_of_the_verdict() -> None:
     assert detector_facts.MEMBERS == core.MEMBERS
-    assert verdicts._MOST_TARGETS == core._MOST_TARGETS
+    assert verdict_words._MOST_TARGETS == core._MOST_TARGETS
 
 
 def test_who_has_a_case() -> None:
