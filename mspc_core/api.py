@@ -7,8 +7,7 @@ cannot be used raises `InputError`, whose text is one sentence. Ctrl-C raises `C
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,16 +16,14 @@ import numpy as np
 
 from mspc_core import home, runs
 from mspc_core.api_results import ScanResult, TrainedModel
-from mspc_core.console import progress_bar
+from mspc_core.console import Bar, shown
 from mspc_core.data.store import Dataset, free_name, open_dataset
-from mspc_core.errors import Cancelled, InputError, Progress
+from mspc_core.errors import Cancelled, InputError
 
 if TYPE_CHECKING:
     from torch import nn
 
     from mspc_core.given import GivenModel, Statistics
-
-Bar = bool | Progress  # True: a progress bar where one can be shown; False: none; or a function (done, total, message)
 
 
 def load_dataset(
@@ -51,7 +48,7 @@ def load_dataset(
     from mspc_core.data.importing import import_source
     from mspc_core.data.memory import MemorySource
 
-    with _shown(progress, "importing") as bar:
+    with shown(progress, "importing") as bar:
         if isinstance(source, (str, Path)):
             if labels is not None or test is not None or classes is not None:
                 raise InputError("Labels, a test part and class names go with arrays: a source has its own.")
@@ -92,7 +89,7 @@ def poison(
     chosen = base.create(attack, settings)
     wanted = resolve_class(source.info.classes, str(target))
     stored = name or free_name(f"{source.info.name}-{attack}"[:70])
-    with _shown(progress, "poisoning") as bar:
+    with shown(progress, "poisoning") as bar:
         return poison_dataset(source, chosen, rate=rate, target=wanted, name=stored, seed=seed, progress=bar)
 
 
@@ -130,7 +127,7 @@ def train(
     if epochs < 0:
         raise InputError(f"The number of epochs cannot be {epochs}: 0 chooses by the number of images.")
     choose_threads()
-    with _shown(progress, "training") as bar:
+    with shown(progress, "training") as bar:
         made = retrain(
             source,
             chosen,
@@ -170,6 +167,7 @@ def scan(
 
     Raises `InputError`, and `Cancelled` (then `resume` goes on, and so does the same call with the same `out`).
     """
+    from mspc_core.given import from_caller, untouched
     from mspc_core.scanning import preflight, prepare_data
 
     names = runs.detector_names(detectors if isinstance(detectors, str) else ",".join(detectors))
@@ -194,10 +192,10 @@ def scan(
         seed=seed,
     )
     runs.check(config)
-    with _shown(progress, "reading images") as bar:
+    with shown(progress, "reading images") as bar:
         data, prepared = prepare_data(config, bar)
-    with _untouched(model):
-        given = None if file else _given(model, normalise, arch, data)
+    with untouched(model):
+        given = None if file else from_caller(model, normalise, arch, data)
         if given is not None:
             config, prepared = (replace(c, arch=given.spec.arch, device=str(given.device)) for c in (config, prepared))
             if device not in ("auto", str(given.device), given.device.type):
@@ -221,9 +219,11 @@ def resume(
 
     run: id or folder. model, normalise: as they were given to `scan`; not needed where the run keeps its weights.
     """
+    from mspc_core.given import from_caller, untouched
+
     opened = _open(run)
-    with _untouched(model):
-        given = None if model is None else _given(model, normalise, "", opened.dataset())
+    with untouched(model):
+        given = None if model is None else from_caller(model, normalise, "", opened.dataset())
         return _followed(opened, model, given, progress)
 
 
@@ -242,7 +242,7 @@ def _followed(run: runs.Run, model: object, given: GivenModel | None, progress: 
     from mspc_core.work import work_on
 
     (run.folder / "cancel").unlink(missing_ok=True)
-    with _shown(progress, "scanning") as bar:
+    with shown(progress, "scanning") as bar:
         status = work_on(
             run.folder,
             lambda now: bar(round(1000 * now.progress), 1000, f"{now.stage} · {now.message}"),
@@ -254,42 +254,6 @@ def _followed(run: runs.Run, model: object, given: GivenModel | None, progress: 
     if status.state != "finished":
         raise InputError(f"{status.error or 'The scan did not finish.'} (run folder: {run.folder})")
     return ScanResult.of(run)
-
-
-def _untouched(model: object) -> AbstractContextManager[None]:
-    """While the block works with the caller's module, its modes (training or evaluation) may change; then never."""
-    module = model.model if isinstance(model, TrainedModel) else model
-    if module is None or isinstance(module, (str, Path)):
-        return nullcontext()
-    from torch import nn
-
-    from mspc_core.given import left_as_found
-
-    return left_as_found(module) if isinstance(module, nn.Module) else nullcontext()
-
-
-def _given(model: object, normalise: str | Statistics | None, arch: str, dataset: Dataset) -> GivenModel | None:
-    """The caller's model as a scan takes it; None where there is none."""
-    if model is None:
-        return None
-    from torch import nn
-
-    from mspc_core.given import GivenModel, wrap
-
-    if isinstance(model, TrainedModel):
-        wanted = len(dataset.info.classes), dataset.info.size
-        if (model.spec.num_classes, model.spec.image_size) != wanted:
-            raise InputError(
-                f"The model was trained for {model.spec.num_classes} classes at {model.spec.image_size} px, but the "
-                f"data set has {wanted[0]} at {wanted[1]} px."
-            )
-        about = {"trained_here": True, "notes": [f"The model was trained before the scan, on {model.images:,} images."]}
-        return GivenModel(model.model, model.spec, True, about, model.history)
-    if not isinstance(model, nn.Module):
-        raise InputError(
-            f"A {type(model).__name__} is no model: give a torch.nn.Module, a file of weights or what train returned."
-        )
-    return wrap(model, normalise, arch, dataset)
 
 
 def _stored(text: str) -> str | None:
@@ -317,15 +281,3 @@ def _rows(rows: Sequence[int] | np.ndarray, count: int) -> np.ndarray:
 
 def _within(values: np.ndarray, count: int) -> bool:
     return not len(values) or bool(values.min() >= 0 and values.max() < count)
-
-
-@contextmanager
-def _shown(progress: Bar, title: str) -> Iterator[Progress]:
-    """The progress function for one piece of work."""
-    if progress is True:
-        with progress_bar(title) as bar:
-            yield bar
-    elif progress is False:
-        yield lambda done, total, message: None
-    else:
-        yield progress

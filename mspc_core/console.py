@@ -12,6 +12,9 @@ from typing import Any
 
 from mspc_core.errors import Progress
 
+# True: a progress bar where one can be drawn; False: nothing; or a function of one's own: (done, total, message).
+Bar = bool | Progress
+
 
 def printable(text: object) -> str:
     """Text from data, made safe for a terminal: control and direction characters become visible replacements, so that
@@ -35,6 +38,18 @@ def progress_bar(title: str) -> Iterator[Progress]:
             bar.update(task, completed=done, total=total, description=(message or title)[:60].replace("[", "("))
 
         yield report
+
+
+@contextmanager
+def shown(progress: Bar, title: str) -> Iterator[Progress]:
+    """The progress function for one piece of work, by what the caller wants to see of it."""
+    if progress is True:
+        with progress_bar(title) as bar:
+            yield bar
+    elif progress is False:
+        yield lambda done, total, message: None
+    else:
+        yield progress
 
 
 def print_summary(folder: Path, summary: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from mspc_core import atomic, cleaning, evaluate
+from mspc_core.api_results import TrainedModel
 from mspc_core.data.store import Dataset
 from mspc_core.engine.device import device_name
 from mspc_core.engine.forward import device_of
@@ -45,6 +46,29 @@ class GivenModel:
     @property
     def device(self) -> torch.device:
         return device_of(self.model)
+
+
+def from_caller(model: object, normalise: str | Statistics | None, arch: str, dataset: Dataset) -> GivenModel | None:
+    """What the Python interface was handed as a model, as a scan takes it; None where there is none.
+
+    A trained model is taken as it is; for a module see `wrap`. Raises `InputError`.
+    """
+    if model is None:
+        return None
+    if isinstance(model, nn.Module):
+        return wrap(model, normalise, arch, dataset)
+    if not isinstance(model, TrainedModel):
+        raise InputError(
+            f"A {type(model).__name__} is no model: give a torch.nn.Module, a file of weights or what train returned."
+        )
+    classes, size = len(dataset.info.classes), dataset.info.size
+    if (model.spec.num_classes, model.spec.image_size) != (classes, size):
+        raise InputError(
+            f"The model was trained for {model.spec.num_classes} classes at {model.spec.image_size} px, but the data "
+            f"set has {classes} at {size} px."
+        )
+    notes = [f"The model was trained before the scan, on {model.images:,} images."]
+    return GivenModel(model.model, model.spec, True, {"trained_here": True, "notes": notes}, model.history)
 
 
 def wrap(module: nn.Module, normalise: str | Statistics | None, arch: str, dataset: Dataset) -> GivenModel:
@@ -100,9 +124,10 @@ def use(
 
 
 @contextmanager
-def left_as_found(module: nn.Module) -> Iterator[None]:
-    """Whatever the block does, every part of the module is in the mode (training or evaluation) it was in before."""
-    modes = [(part, part.training) for part in module.modules()]
+def untouched(model: object) -> Iterator[None]:
+    """Whatever the block does, every part of a caller's module is in the mode (training or evaluation) it was in."""
+    module = model.model if isinstance(model, TrainedModel) else model
+    modes = [(part, part.training) for part in module.modules()] if isinstance(module, nn.Module) else []
     try:
         yield
     finally:
