@@ -192,6 +192,12 @@ def scan(
         seed=seed,
     )
     runs.check(config)
+    if model is None and normalise is not None:
+        raise InputError("Normalisation is for a given model: one that is trained here normalises by the data.")
+    if model is not None and (epochs or augment):
+        raise InputError("Epochs and augmentation are for training, and a model is given: leave them out.")
+    if file and not isinstance(normalise, str | None):
+        raise InputError("With a file of weights, normalisation is named: see `--normalise` of the command line.")
     with shown(progress, "reading images") as bar:
         data, prepared = prepare_data(config, bar)
     with untouched(model):

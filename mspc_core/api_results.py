@@ -76,6 +76,8 @@ class ScanResult:
         if not summary.get("complete"):
             raise InputError(f"The scan {run.id!r} has not finished: resume it first.")
         scores = run.scores()
+        if not {"suspect", "suspect_score", "row"} <= set(scores.columns):
+            raise InputError(f"The scan {run.id!r} is of an older version, without the verdict's scores: scan again.")
         found = {name: _detector(name, record, scores) for name, record in summary["detectors"].items()}
         return cls(run, scores, MappingProxyType(summary), MappingProxyType(found))
 

@@ -61,6 +61,8 @@ def from_caller(model: object, normalise: str | Statistics | None, arch: str, da
         raise InputError(
             f"A {type(model).__name__} is no model: give a torch.nn.Module, a file of weights or what train returned."
         )
+    if normalise is not None or arch:
+        raise InputError("A model that train returned brings its normalisation and architecture: leave them out.")
     classes, size = len(dataset.info.classes), dataset.info.size
     if (model.spec.num_classes, model.spec.image_size) != (classes, size):
         raise InputError(
@@ -90,7 +92,11 @@ def wrap(module: nn.Module, normalise: str | Statistics | None, arch: str, datas
     name = arch or FROM_PYTHON + type(module).__name__
     spec = ModelSpec(name, len(dataset.info.classes), dataset.info.size, mean, std)
     device = device_of(module)
-    model = Normalised(_rebuilt(module, spec) if kept else module, mean, std).to(device)
+    model = Normalised(_rebuilt(module, spec) if kept else module, mean, std)
+    if kept:
+        model.to(device)
+    else:  # the module stays where it is, in parts if need be
+        model.mean, model.std = model.mean.to(device), model.std.to(device)
     _check_outputs(model, spec)
     takes = "pixels in [0, 1]" if normalise == "none" else f"pixels normalised by mean {mean} and deviation {std}"
     note = f"The model was given from Python; it takes {takes}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -220,7 +221,7 @@ def test_own_network_of_a_known_architecture_is_kept(lab: Dataset, trained: Trai
         scan(lab, net, arch="tiny-vit", normalise="none", detectors="spc", **QUIET)
 
 
-def test_models_that_cannot_be_used(lab: Dataset) -> None:
+def test_models_that_cannot_be_used(lab: Dataset, trained: TrainedModel) -> None:
     from torch import nn
 
     before = {run.id for run in list_runs()}
@@ -238,6 +239,11 @@ def test_models_that_cannot_be_used(lab: Dataset) -> None:
         (None, {"detectors": "telepathy"}, "no detector 'telepathy'"),
         (None, {"trusted": "val"}, "no image in the split 'val'"),
         (None, {"normalise": "sometimes"}, "Normalisation is one of"),
+        (None, {"normalise": "half"}, "Normalisation is for a given model"),
+        (trained, {"normalise": "half"}, "brings its normalisation"),
+        (trained, {"arch": "small-cnn"}, "brings its normalisation and architecture"),
+        (trained, {"epochs": 3}, "Epochs and augmentation are for training"),
+        (Path(__file__), {"normalise": (MEAN, STD)}, "normalisation is named"),
     ):
         with pytest.raises(InputError, match=sentence):
             scan(lab, model, **{"detectors": "spc", **options}, progress=False)  # type: ignore[arg-type]
@@ -299,3 +305,17 @@ def test_the_command_line_says_that_it_lacks_the_model(lab: Dataset, tmp_path: P
     scan(lab, own_network(), normalise="none", detectors="spc", out=where, progress=False)
     assert main(["resume", str(where)]) == 2
     assert "was given from Python" in capsys.readouterr().err
+
+
+def test_weights_from_a_file(lab: Dataset, trained: TrainedModel, result: ScanResult) -> None:
+    """The run's own weights, given as a file, give the run's own scores."""
+    weights = result.run.folder / "model.safetensors"
+    found = scan("lab", weights, arch="small-cnn", detectors="spc", progress=False)
+    assert (found["spc"].decision_scores_ == result["spc"].decision_scores_).all()
+
+
+def test_a_run_of_an_older_version(result: ScanResult, tmp_path: Path) -> None:
+    shutil.copytree(result.run.folder, tmp_path / "old")
+    result.scores.drop(columns=["suspect_score"]).to_parquet(tmp_path / "old" / "scores.parquet")
+    with pytest.raises(InputError, match="older version"):
+        open_scan(tmp_path / "old")
