@@ -22,7 +22,7 @@ from mspc_core.data.store import Dataset, open_dataset
 from mspc_core.detectors.mspc import MSPC, PAPER
 from mspc_core.home import runs_folder
 from mspc_core.models.checkpoint import load_saved_model
-from mspc_core.scan import pixels_of, scanned_rows
+from mspc_core.scanning import pixels_of, scanned_rows
 
 
 def published_schedule(dataset: Dataset, seed: int) -> dict[str, Any]:

@@ -180,7 +180,7 @@ def scan(
     The verdict is a consensus of three detectors (transplant, pattern, second_opinion), all in the default set; the
     others are scores to compare with. Detectors that cannot run here are listed with the reason, the rest goes on.
     """
-    from mspc_core import jobs, runs
+    from mspc_core import runs
 
     stored = _stored_name(source)
     config = runs.ScanConfig(
@@ -200,16 +200,11 @@ def scan(
     )
     runs.check(config)
     folder = Path(out).absolute() if out else None
-    if folder and (folder / "config.json").is_file():
-        existing = runs.open_run(str(folder))
-        if not runs.same_scan(existing.config(), config):
-            raise InputError(f"{folder} holds a run with other settings: choose another --out, or resume that run.")
+    if existing := runs.resumable(config, folder):
         print("resuming the run in this folder", file=sys.stderr)
         return _work(existing, as_json)
-    if folder:
-        jobs.check_free(folder)
     from mspc_core.detectors.catalog import CATALOG
-    from mspc_core.scan import preflight, prepare_data
+    from mspc_core.scanning import preflight, prepare_data
 
     # Before the run exists, so that a scan which cannot start leaves nothing behind.
     with progress_bar("reading images") as bar:

@@ -12,6 +12,9 @@ from typing import Any
 
 from mspc_core.errors import Progress
 
+# True: a progress bar where one can be drawn; False: nothing; or a function of one's own: (done, total, message).
+Bar = bool | Progress
+
 
 def printable(text: object) -> str:
     """Text from data, made safe for a terminal: control and direction characters become visible replacements, so that
@@ -21,13 +24,14 @@ def printable(text: object) -> str:
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Progress]:
-    """Yields a progress function. Where stderr is no terminal, it prints nothing."""
+    """Yields a progress function. Where stderr is neither a terminal nor a notebook, it prints nothing."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
+    shown = sys.stderr.isatty() or console.is_jupyter  # rich draws in notebooks, too
+    with Progress(*columns, console=console, transient=True, disable=not shown) as bar:
         task = bar.add_task(title, total=None)
 
         def report(done: int, total: int, message: str) -> None:
@@ -36,36 +40,51 @@ def progress_bar(title: str) -> Iterator[Progress]:
         yield report
 
 
+@contextmanager
+def shown(progress: Bar, title: str) -> Iterator[Progress]:
+    """The progress function for one piece of work, by what the caller wants to see of it."""
+    if progress is True:
+        with progress_bar(title) as bar:
+            yield bar
+    elif progress is False:
+        yield lambda done, total, message: None
+    else:
+        yield progress
+
+
 def print_summary(folder: Path, summary: dict[str, Any]) -> None:
     """A finished scan in a few lines."""
+    print("\n".join(summary_lines(folder, summary)))
+
+
+def summary_lines(folder: Path, summary: dict[str, Any]) -> list[str]:
+    """A finished scan in a few lines of text."""
     from mspc_core.detectors.catalog import CATALOG
     from mspc_core.verdict import MEMBERS
 
-    print(f"verdict: {printable(summary['verdict']['text'])}")
+    lines = [f"verdict: {printable(summary['verdict']['text'])}"]
     if by := summary["verdict"].get("by"):
-        print(f"found by: {_titles(by)}")
+        lines.append(f"found by: {_titles(by)}")
     missing = [name for name in MEMBERS if name not in summary["detectors"]]
     if 0 < len(missing) < len(MEMBERS):
-        print(f"not part of the verdict: {_titles(missing)}")
+        lines.append(f"not part of the verdict: {_titles(missing)}")
     model = summary["model"]
     for name, key in (("training accuracy", "train_accuracy"), ("test accuracy", "val_accuracy")):
         if model.get(key) is not None:
-            print(f"{name}: {model[key]:.2%}")
+            lines.append(f"{name}: {model[key]:.2%}")
     if model.get("attack_success_rate") is not None:
-        print(f"attack success rate: {model['attack_success_rate']:.2%}")
+        lines.append(f"attack success rate: {model['attack_success_rate']:.2%}")
     for record in summary["detectors"].values():
         line = f"{record['title']}: {record['flagged']} of {summary['dataset']['scanned']} flagged"
         if record["metrics"]:
             m = record["metrics"]
             line += f"; AUROC {m['auroc']:.4f}, TPR {m['tpr']:.3f}, FPR {m['fpr']:.4f}"
-        print(f"{line}; {record['seconds']:.0f} s")
-        for note in record["notes"]:
-            print(f"  note: {printable(note)}")
+        lines.append(f"{line}; {record['seconds']:.0f} s")
+        lines += [f"  note: {printable(note)}" for note in record["notes"]]
     for name, reason in (summary.get("not_run") or {}).items():
-        print(f"{CATALOG[name].title if name in CATALOG else name}: not run, {printable(reason)}")
-    for note in model.get("notes") or []:
-        print(f"note: {printable(note)}")
-    print(f"run folder: {folder}")
+        lines.append(f"{CATALOG[name].title if name in CATALOG else name}: not run, {printable(reason)}")
+    lines += [f"note: {printable(note)}" for note in model.get("notes") or []]
+    return [*lines, f"run folder: {folder}"]
 
 
 def _titles(names: Iterable[str]) -> str:

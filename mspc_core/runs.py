@@ -262,6 +262,20 @@ def detector_names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for part in parts for name in sets.get(part, (part,))))
 
 
+def resumable(config: ScanConfig, folder: Path | None) -> Run | None:
+    """The run in `folder` if it is the scan of `config`, None if the folder holds no run. Raises `InputError` if it
+    holds another one, or something else."""
+    if folder is None:
+        return None
+    if not (folder / "config.json").is_file():
+        jobs.check_free(folder)
+        return None
+    existing = Run(folder)
+    if not same_scan(existing.config(), config):
+        raise InputError(f"{folder} holds a run with other settings: choose another --out, or resume that run.")
+    return existing
+
+
 def same_scan(stored: ScanConfig, asked: ScanConfig) -> bool:
     """Would `asked` do what the run of `stored` does? What a run fills in itself (data set, size, epochs) may differ
     from what was asked, unless it was asked for explicitly."""

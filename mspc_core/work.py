@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,16 @@ from mspc_core.jobs import JobStatus, Reporter
 
 if TYPE_CHECKING:
     from mspc_core.export.config import ExportConfig
+    from mspc_core.given import GivenModel
 
 
-def work_on(folder: Path, on_progress: Callable[[JobStatus], None] | None = None) -> JobStatus:
-    """Do the job of `folder` in this process and return how it ended."""
+def work_on(
+    folder: Path,
+    on_progress: Callable[[JobStatus], None] | None = None,
+    *,
+    given: GivenModel | None = None,
+) -> JobStatus:
+    """Do the job of `folder` in this process and return how it ended. given: the model of a scan, from memory."""
     config = jobs.read_config(folder)
     kind = config.get("kind")
     if kind not in _KINDS:
@@ -25,7 +32,8 @@ def work_on(folder: Path, on_progress: Callable[[JobStatus], None] | None = None
         device = _canonical(str(config.get("device", "auto"))) if kind in _COMPUTING else _DEVICES.get(kind, "io")
     except InputError as error:
         return jobs.fail(folder, str(error))
-    return jobs.run(folder, _KINDS[kind], device=device, on_progress=on_progress)
+    work = _KINDS[kind] if given is None else partial(_scan, given=given)
+    return jobs.run(folder, work, device=device, on_progress=on_progress)
 
 
 def submit_import(source: str, *, name: str = "", size: int = 32) -> Path:
@@ -60,10 +68,10 @@ def _canonical(device: str) -> str:
     return str(resolve_device(device))
 
 
-def _scan(folder: Path, reporter: Reporter) -> None:
-    from mspc_core.scan import execute
+def _scan(folder: Path, reporter: Reporter, given: GivenModel | None = None) -> None:
+    from mspc_core.scanning import execute
 
-    execute(folder, reporter)
+    execute(folder, reporter, given)
 
 
 def _retrain(folder: Path, reporter: Reporter) -> None:

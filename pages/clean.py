@@ -9,6 +9,8 @@ from mspc_core.retrain.config import Retraining
 from mspc_core.runs import Run
 from ui import clean_form, clean_labels, clean_views, evidence, state
 from ui.errors import friendly, show_error
+from ui.export_views import export_panel
+from ui.report_views import report_panel
 from ui.text import plain
 
 
@@ -60,21 +62,11 @@ def results(run: Run, found: list[Retraining]) -> Retraining | None:
 
 
 def take_home(run: Run) -> None:
-    """Export and report: the panels of their own modules, each where it is installed."""
-    try:
-        from ui.export_views import export_panel
-    except ImportError:
-        pass
-    else:
-        st.subheader("Take the clean set with you")
-        export_panel(run)
-    try:
-        from ui.report_views import report_panel
-    except ImportError:
-        pass
-    else:
-        st.subheader("Report")
-        report_panel(run)
+    """The clean set to keep, and the report to show."""
+    st.subheader("Take the clean set with you")
+    export_panel(run)
+    st.subheader("Report")
+    report_panel(run)
 
 
 with friendly():

@@ -44,7 +44,7 @@ class ImportResult:
 
 
 def import_source(
-    source: str,
+    source: str | Source,
     *,
     name: str | None = None,
     size: int = 32,
@@ -52,7 +52,7 @@ def import_source(
     should_stop: ShouldStop | None = None,
     workers: int | None = None,
 ) -> ImportResult:
-    """Store the data set found at `source` (anything `open_source` takes) as size × size images.
+    """Store the data set found at `source` (anything `open_source` takes, or a source) as size × size images.
 
     name: of the stored set; made from the source where not given. size: 16 to 512. workers: decoding threads; order,
     and so the content key, does not depend on them.
@@ -66,7 +66,7 @@ def import_source(
     try:
         stop_if(should_stop)
         _report(progress, 0, None, "looking at the source")
-        opened = open_source(source)
+        opened = open_source(source) if isinstance(source, str) else source
         key = _source_key(opened)
         found = _stored_already(key, size, name)
         if found is not None:

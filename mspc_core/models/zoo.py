@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from mspc_core.errors import InputError
 
 OWN = ("small-cnn", "tiny-vit")
+FROM_PYTHON = "python:"  # starts the `arch` of a module that the caller made: only their code can build it again
 _CIFAR_STEM_UP_TO = 64
 
 
@@ -115,6 +116,11 @@ def torchvision_names() -> list[str]:
 
 def build_model(spec: ModelSpec) -> Normalised:
     """A freshly initialised model. Raises `InputError` for an unknown architecture or a size it cannot take."""
+    if spec.arch.startswith(FROM_PYTHON):
+        raise InputError(
+            f"The model of this run, {spec.arch.removeprefix(FROM_PYTHON)}, was given from Python and only its own "
+            "code can build it: resume this run from Python, or scan again naming an architecture that is known here."
+        )
     if spec.arch == "small-cnn":
         backbone: nn.Module = SmallCNN(spec.num_classes)
     elif spec.arch == "tiny-vit":

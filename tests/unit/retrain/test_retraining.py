@@ -209,7 +209,7 @@ def test_the_cleaned_set_is_scanned_as_a_child(own_copy: Run, capsys: pytest.Cap
 
 def test_a_scan_takes_labels_and_rows_from_its_list(scanned: Run, tmp_path: Path) -> None:
     from mspc_core.retrain.kept import Choice, write_choice
-    from mspc_core.scan import samples_of
+    from mspc_core.scanning import samples_of
 
     ids, dataset = scanned.scores()["sample_id"].tolist(), scanned.dataset()
     rows, labels = samples_of(scanned, scanned.config(), dataset)

@@ -1,5 +1,7 @@
 """One scan from the source to the verdict, in stages that a killed run does not repeat.
 
+(Called `scanning`, because `mspc_core.scan` is the function of the Python interface.)
+
 data → model (training or the user's weights) → each detector → summary. After each detector the scores, masks and
 summary on disk are whole, so that the app shows what is there while the rest is computed.
 """
@@ -16,12 +18,14 @@ import numpy as np
 import torch
 
 from mspc_core import cleaning, detectors, evaluate, obstacles
+from mspc_core import given as given_model
 from mspc_core import scan_results as results
 from mspc_core.data.store import Dataset, open_dataset
 from mspc_core.detectors.base import CleanData, config_as_json
 from mspc_core.detectors.mspc import PRESETS
 from mspc_core.engine.device import choose_threads, device_name, largest_training_batch, resolve_device
 from mspc_core.errors import InputError, Progress, ShouldStop
+from mspc_core.given import GivenModel
 from mspc_core.jobs import Reporter
 from mspc_core.models import checkpoint, normalise, train
 from mspc_core.models.zoo import ModelSpec, Normalised, build_model
@@ -48,8 +52,9 @@ _RELATIVE_COST = {
 _ONE_PASS = 2.0  # detectors that only read features
 
 
-def execute(folder: Path, reporter: Reporter) -> None:
-    """The worker's whole task for a run folder. Raises `InputError` and `Cancelled`."""
+def execute(folder: Path, reporter: Reporter, given: GivenModel | None = None) -> None:
+    """The worker's whole task for a run folder. given: a model from memory instead of training or loading one.
+    Raises `InputError` and `Cancelled`."""
     run = Run(folder)
     config = run.config()
     _plan(reporter, config.detectors)
@@ -59,12 +64,15 @@ def execute(folder: Path, reporter: Reporter) -> None:
     dataset = _data_stage(run, config, reporter)
     config = run.config()
     if not (run.folder / "model.json").is_file():  # a resumed run needs neither the weights' file nor a new model
-        preflight(config, dataset)
+        preflight(config, dataset, given)
     rows, labels = samples_of(run, config, dataset)
     images = pixels_of(dataset, rows)
 
     progress = reporter.stage("model", "preparing the model")
-    model, about = _model_stage(run, config, dataset, images, labels, device, reporter, progress)
+    if given is not None:
+        model, about = given_model.use(run.folder, given, dataset, images, labels)
+    else:
+        model, about = _model_stage(run, config, dataset, images, labels, device, reporter, progress)
     scores = results.base_table(dataset, rows, model, images, labels)
     notes = obstacles.model_notes(scores["predicted"].to_numpy(), labels, dataset.info.classes, about["train_accuracy"])
     about = {**about, "notes": [*(about.get("notes") or []), *notes]}
@@ -104,7 +112,7 @@ def execute(folder: Path, reporter: Reporter) -> None:
     (run.folder / "training.safetensors").unlink(missing_ok=True)
 
 
-def preflight(config: ScanConfig, dataset: Dataset) -> dict[str, str]:
+def preflight(config: ScanConfig, dataset: Dataset, given: GivenModel | None = None) -> dict[str, str]:
     """Refuse in a second what would fail after minutes: detectors, device, classes, architecture, weights, clean data.
 
     Returns the detectors that cannot run, name → reason; raises `InputError` if none can.
@@ -115,7 +123,10 @@ def preflight(config: ScanConfig, dataset: Dataset) -> dict[str, str]:
     rows = scanned_rows(dataset)
     _check_usable(dataset, rows)
     spec = ModelSpec(config.arch, len(dataset.info.classes), dataset.info.size)
-    model = checkpoint.load_checkpoint(Path(config.checkpoint), spec) if config.checkpoint else build_model(spec)
+    if given is not None:
+        model = given.model
+    else:
+        model = checkpoint.load_checkpoint(Path(config.checkpoint), spec) if config.checkpoint else build_model(spec)
     clean = obstacles.clean_data(dataset, rows, config.trusted, config.seed)
     labels = dataset.manifest["label"].to_numpy()[rows]
     here = obstacles.situation(labels, trusted=clean is not None, model=model, size=dataset.info.size)
