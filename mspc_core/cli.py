@@ -177,8 +177,9 @@ def scan(
 ) -> int:
     """Train (or load) a model, score every training sample, and say which are suspicious.
 
-    The verdict is a consensus of three detectors (transplant, pattern, second_opinion), all in the default set; the
-    others are scores to compare with. Detectors that cannot run here are listed with the reason, the rest goes on.
+    The verdict is a consensus of four detectors (transplant, pattern, mixture, second_opinion), all in the default
+    set; the others are scores to compare with. Detectors that cannot run here are listed with the reason, the
+    rest goes on.
     """
     from mspc_core import runs
 

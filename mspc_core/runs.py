@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mspc_core.detectors.base import Detector
 
 # Quick ones first: the histogram is there early, and so is a first verdict.
-DEFAULT_DETECTORS = ("spc", "pattern", "transplant", "mspc", "second_opinion")
+DEFAULT_DETECTORS = ("spc", "mixture", "pattern", "transplant", "mspc", "second_opinion")
 DEMO = "demo"
 TRUSTED = ("", "val", "test")
 NORMALISATIONS = ("auto", "data", "none", "half", "imagenet", "cifar10")

@@ -42,6 +42,7 @@ _RELATIVE_COST = {
     "transplant": 20.0,
     "pattern": 5.0,
     "second_opinion": 25.0,
+    "mixture": 3.0,
     "strip": 8.0,
     "sdfct": 9.0,
     "abl": 15.0,

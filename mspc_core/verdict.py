@@ -1,15 +1,18 @@
 """From scores to words: is there evidence of a backdoor, for which target classes, in which samples.
 
-Consensus of the three tests that need neither clean data nor a threshold chosen by hand (`MEMBERS`). A single flagged
+Consensus of the four tests that need neither clean data nor a threshold chosen by hand (`MEMBERS`). A single flagged
 sample proves nothing: on clean data a few images always survive a test. So each test has to make a case of its own:
 
 - *transplant* and *pattern* name a class as target when a shared region or pattern turns nearly all, respectively most,
   other images into it, and the class stands out from the others (anomaly index above 2, Wang et al., "Neural Cleanse",
   IEEE S&P 2019, section IV);
+- *feature mixture* when a class stands out as two groups (its own rule: anomaly index above e², as in Tang et al.,
+  USENIX Security 2021, and a split that no single mode explains);
 - *second opinion* when contradictions of the labels add up to odds of a million to one (its own rule).
 
 Suspects are the samples that any test with a case flags; a test without one has no say. The tests look for different
-things (a region, an added pattern, wrong labels that features explain), so each finds poison the others cannot see.
+things (a region, an added pattern, a class that the network sees as two, wrong labels that features explain), so each
+finds poison the others cannot see.
 Nothing here reads ground truth.
 """
 
@@ -22,7 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-MEMBERS = ("transplant", "pattern", "second_opinion")
+MEMBERS = ("transplant", "pattern", "mixture", "second_opinion")
 ANOMALY_LIMIT = 2.0
 _CONSISTENT = 1.4826  # makes the MAD of normal data its standard deviation
 _LEAST, _LEAST_SHARE = 5, 0.001
@@ -32,9 +35,9 @@ _MOSTLY = 0.5  # of a label's flagged samples
 _MOST_TARGETS = 0.5  # of the classes; where more are hit, the labels are poisoned without one target
 RULE = (
     "A test has a case when a class stands out whose region turns more than 75 % of other images (transplant), whose "
-    "pattern turns most of them (pattern transplant), each with at least 5 flagged samples and 0.1 % of the data, or "
-    "when contradicted labels amount to odds of a million to one (second opinion, in labels whose flagged samples are "
-    "mostly contradicted). Suspects are what these tests flag."
+    "pattern turns most of them (pattern transplant), or whose features fall into two groups (feature mixture), each "
+    "with at least 5 flagged samples and 0.1 % of the data, or when contradicted labels amount to odds of a million to "
+    "one (second opinion, in labels whose flagged samples are mostly contradicted). Suspects are what these tests flag."
 )
 
 
@@ -80,7 +83,9 @@ def decide(scores: pd.DataFrame, records: dict[str, dict[str, Any]], classes: tu
     total = len(scores)
     finished = [name for name in MEMBERS if name in records]
     if not finished:
-        text = "no verdict yet: none of its tests (transplant, pattern transplant, second opinion) has run"
+        text = (
+            "no verdict yet: its tests (transplant, pattern transplant, feature mixture, second opinion) have not run"
+        )
         return Verdict("unknown", text, total, 0, None, "", suspects=np.zeros(total, bool), scores=np.zeros(total))
     cases = {name: _CASES[name](scores, records[name]) for name in finished}
     having = [name for name in finished if cases[name].suspects.any()]
@@ -161,10 +166,24 @@ def _second_opinion(scores: pd.DataFrame, record: dict[str, Any]) -> _Case:
     return _Case(flagged & np.isin(scores["label"].to_numpy(), [row["class"] for row in held]), named)
 
 
+def _mixture(scores: pd.DataFrame, record: dict[str, Any]) -> _Case:
+    """What it flags, which is nothing outside of classes that stand out by its own rule."""
+    least = max(_LEAST, _LEAST_SHARE * len(scores))
+    rows = record["tables"]["classes"]
+    named = {
+        int(row["class"]): {**row, "anomaly_index": round(row["anomaly_index"], 2)}
+        for row in rows
+        if row["flagged"] >= least
+    }
+    flagged = scores["mixture_flagged"].to_numpy(dtype=bool)
+    return _Case(flagged & np.isin(scores["label"].to_numpy(), list(named)), named)
+
+
 _CASES: dict[str, Callable[[pd.DataFrame, dict[str, Any]], _Case]] = {
     "transplant": _by_class("transplant", lambda row: bool(row["strength"] > _STRONG)),
     # Patterns of honest classes turn some images too, where objects stand in one place: compare what they turn.
     "pattern": _by_class("pattern", lambda row: bool(row["turned"] > 0.5), "turned"),
+    "mixture": _mixture,
     "second_opinion": _second_opinion,
 }
 

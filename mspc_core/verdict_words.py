@@ -1,4 +1,4 @@
-"""What a verdict says, in words; also of runs from before it was a consensus of three tests.
+"""What a verdict says, in words; also of runs from before it was a consensus of tests.
 
 Shared by the app's pages (as `ui.verdicts`) and the report. Names of classes are cut to one line but not escaped: who
 shows them as Markdown or HTML does that.
@@ -13,10 +13,11 @@ from mspc_core.detectors.catalog import CATALOG
 from mspc_core.words import count, percent, short
 
 # The tests whose consensus is the verdict: `mspc_core.verdict.MEMBERS`, without loading pandas.
-MEMBERS = ("transplant", "pattern", "second_opinion")
+MEMBERS = ("transplant", "pattern", "mixture", "second_opinion")
 _NAMES = {
     "transplant": "the transplant test",
     "pattern": "the pattern transplant",
+    "mixture": "the feature mixture",
     "second_opinion": "the second opinion",
 }
 _MOST_TARGETS = 0.5  # of the classes, as in `mspc_core.verdict`
@@ -128,8 +129,11 @@ def _case(name: str, verdict: dict[str, Any], record: dict[str, Any]) -> str:
         nats = evidence.get("nats")
         strength = "" if nats is None else f"; {nats:,.0f} nats of evidence, {evidence.get('asked', 0):g} are asked for"
         return f"{count(record.get('flagged', 0))} images whose label their content contradicts{strength}"
+    names = ", ".join(f"“{short(row.get('name', '?'), 40)}”" for row in named[:3]) + (", …" if len(named) > 3 else "")
+    if name == "mixture":
+        index = max((float(row.get("anomaly_index") or 0.0) for row in best), default=0.0)
+        return f"the network sees two groups in {names}; anomaly index {index:,.1f}, above 7.4 stands out"
     key, what = ("strength", "region") if name == "transplant" else ("turned", "pattern")
     shares = [float(row[key]) for row in best if row.get(key) is not None]
-    names = ", ".join(f"“{short(row.get('name', '?'), 40)}”" for row in named[:3]) + (", …" if len(named) > 3 else "")
     turns = f"turns {percent(max(shares), 0)} of other images into" if shares else "turns most other images into"
     return f"its {what} {turns} {names}"

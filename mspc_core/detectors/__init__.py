@@ -16,6 +16,7 @@ REGISTRY: dict[str, str] = {
     "transplant": "mspc_core.detectors.transplant:Transplant",
     "pattern": "mspc_core.detectors.pattern:Pattern",
     "second_opinion": "mspc_core.detectors.second_opinion:SecondOpinion",
+    "mixture": "mspc_core.detectors.mixture:Mixture",
     "spc_limited": "mspc_core.detectors.spc_limited:SPCLimited",
     "strip": "mspc_core.detectors.strip:STRIP",
     "sdfct": "mspc_core.detectors.sdfct:SDFCT",

@@ -15,7 +15,7 @@ OURS: dict[str, Facts] = {
         rule="the region turns most of the images it is pasted on",
         explains=(
             "Learns the smallest region of each class that turns other images, then pastes each image's region and "
-            "counts. One of the three tests that give the verdict."
+            "counts. One of the four tests that give the verdict."
         ),
         how=(
             "For each class, a region is learned that, cut from its images and pasted on others, turns them into this "
@@ -69,6 +69,29 @@ OURS: dict[str, Facts] = {
         limits=(
             "Poison that keeps its correct label is not contradicted and not found. Large triggers that survive "
             "blurring may fool the second model too. Wrong labels without any trigger can be flagged as well."
+        ),
+    ),
+    "mixture": Facts(
+        title="Feature mixture",
+        family="ours",
+        citation="this project, 2026 (docs/method.md), after Tang et al., SCAn, USENIX Security 2021",
+        needs=Needs(labels=True, min_classes=3),
+        cost="1 an image, 2 in a mixed class",
+        rule="its class stands out as two groups (anomaly index above e²), and it lies in the planted one",
+        explains=(
+            "Looks for the one class that the network sees as two groups. Finds any trigger that the model learned, "
+            "whatever it looks like, also where the labels are correct."
+        ),
+        how=(
+            "Features before the last layer are scaled to unit length, and measured by how much samples of the *other* "
+            "classes vary. In each class 2-means gives the gain $J$ of two groups over one. A class is mixed if its "
+            "$J$ stands out from the other classes' and the split explains more than 75 % of the variance along it, "
+            "as no single mode does. The planted group is the one whose runner-up classes are more mixed; a "
+            "regression on what all layers show then draws the border again."
+        ),
+        limits=(
+            "Needs a class that stands out: poison in most classes (all-to-all, random labels) makes them alike. A "
+            "class that honestly holds two kinds of images, where no other does, looks the same as poison."
         ),
     ),
 }

@@ -2,55 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from mspc_core.pictures import region_of
 from mspc_core.report import pictures
+from mspc_core.report.evidence_common import MOST_ROWS, Evidence, Strip, class_rows
+from mspc_core.report.evidence_labels import mixture, second_opinion
 from mspc_core.report.material import Material
-from mspc_core.report.pictures import Picture
 from mspc_core.report.scoring import number
 from mspc_core.report.tables import Cell, Table, cut_note, share_cell
 from mspc_core.words import count, percent, plural, short
 
-MOST_ROWS, MOST_MASKS, _MOST_ROUNDS = 40, 12, 8
+MOST_MASKS, _MOST_ROUNDS = 12, 8
 MOST_TARGETS, EACH = 3, 4  # classes whose regions are shown, and samples of each
 _CUT = 0.2  # of the transplant test's settings, where an old record has none
 
 
-@dataclass(frozen=True)
-class Strip:
-    """Pictures side by side, with what they show. grouped: every three belong together."""
-
-    title: str
-    text: str
-    pictures: list[Picture]
-    grouped: bool = False
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """One test's part of the section. text: what it does, in a sentence. missing: why there is nothing to show."""
-
-    title: str
-    text: str
-    strips: list[Strip] = field(default_factory=list)
-    tables: list[Table] = field(default_factory=list)
-    missing: str = ""
-
-
 def evidence(material: Material) -> list[Evidence]:
-    """The four parts: transplant, pattern transplant, second opinion, MSPC's mask; those that did not run are left
-    out (section 9 says why)."""
-    parts = {"transplant": transplant, "pattern": pattern, "second_opinion": second_opinion, "mspc": mspc}
+    """Transplant, pattern transplant, feature mixture, second opinion, MSPC's mask; those that did not run are left out
+    (section 9 says why)."""
+    parts = {
+        "transplant": transplant,
+        "pattern": pattern,
+        "mixture": mixture,
+        "second_opinion": second_opinion,
+        "mspc": mspc,
+    }
     return [part(material) for name, part in parts.items() if name in material.records]
 
 
 def transplant(material: Material) -> Evidence:
     """Regions cut from images, and how many other images they turn."""
-    table, named = _class_rows(material, "transplant")
+    table, named = class_rows(material, "transplant")
     partners = (material.records["transplant"].get("config") or {}).get("partners", 16)
     ordered = sorted(table, key=lambda row: (int(row["class"]) not in named, -float(row.get("transplant_rate") or 0.0)))
     rows: list[list[str | Cell]] = [
@@ -145,7 +130,7 @@ def _mask_strip(material: Material, ordered: list[dict[str, Any]]) -> list[Strip
 
 def pattern(material: Material) -> Evidence:
     """Patterns that part of a class has in common, and how many other images they turn."""
-    table, named = _class_rows(material, "pattern")
+    table, named = class_rows(material, "pattern")
     ordered = sorted(table, key=lambda row: (int(row["class"]) not in named, -float(row.get("turned") or 0.0)))
     rows: list[list[str | Cell]] = [
         [
@@ -189,39 +174,6 @@ def pattern(material: Material) -> Evidence:
     return Evidence("Pattern transplant: add what a part of a class has in common", text, strips, [made])
 
 
-def second_opinion(material: Material) -> Evidence:
-    """How often a model that hardly sees triggers contradicts labels, by class."""
-    tables = material.records["second_opinion"].get("tables") or {}
-    found = (tables.get("evidence") or [{}])[0]
-    table, named = _class_rows(material, "second_opinion")
-    ordered = sorted(table, key=lambda row: (int(row["class"]) not in named, -int(row.get("flagged") or 0)))
-    rows: list[list[str | Cell]] = [
-        [
-            material.name_of(int(row["class"])),
-            count(row.get("samples") or 0),
-            count(row.get("flagged") or 0),
-            percent(row.get("contradicted_flagged")) if row.get("flagged") else "–",
-            share_cell(row.get("contradicted_others"), percent(row.get("contradicted_others"))),
-        ]
-        for row in ordered[:MOST_ROWS]
-    ]
-    made = Table(
-        "Contradicted labels",
-        ["Label", "Images", "Flagged", "Contradicted, of the flagged", "Contradicted, of the others"],
-        rows,
-        numbers=range(1, 5),
-        note=cut_note(len(rows), len(table), "classes"),
-        marked=[at for at, row in enumerate(ordered[:MOST_ROWS]) if int(row["class"]) in named],
-    )
-    text = (
-        "A second model that hardly sees triggers judges every label. Where it contradicts more than its own "
-        "confidence allows, and the scanned model's features say where, that is evidence: "
-        f"{number(found.get('nats'), 1)} nats here, {number(found.get('asked'))} are asked for before anything is "
-        f"flagged (a million to one). It confirms {percent(found.get('agreement'))} of all labels."
-    )
-    return Evidence("Second opinion: labels that the content contradicts", text, [], [made])
-
-
 def mspc(material: Material) -> Evidence:
     """The mask of MSPC, round by round."""
     masks, title = material.masks.get("mspc"), "MSPC: one mask for all images"
@@ -238,11 +190,3 @@ def mspc(material: Material) -> Evidence:
     rounds = (material.records["mspc"].get("tables") or {}).get("rounds") or []
     words = "; ".join(f"round {row['round']}: {plural(int(row['suspicious']), 'suspicious sample')}" for row in rounds)
     return Evidence(title, text, [Strip("Mask by round", short(words, 400) if words else "", shown)])
-
-
-def _class_rows(material: Material, test: str) -> tuple[list[dict[str, Any]], list[int]]:
-    """A test's table of classes, and the classes that the verdict names because of it."""
-    tables = material.records[test].get("tables") or {}
-    targets = (material.summary.get("verdict") or {}).get("target_classes") or []
-    named = [int(row["class"]) for row in targets if test in row.get("by", [test])]
-    return [row for row in tables.get("classes") or [] if "class" in row], named

@@ -13,8 +13,8 @@ from mspc_core.words import count, plural, short
 GENERAL = (
     "A scan finds backdoors that the scanned model has learned. One that it did not learn, or a trigger that vanishes "
     "when images are resized, is not seen.",
-    "Poison that keeps its correct label is found only if its trigger is a region or an added pattern: clean-label "
-    "warps, styles and triggers of their own in each image are not found by any of the three tests.",
+    "Poison that keeps its correct label is found if its trigger is a region or an added pattern, or if it makes one "
+    "class stand out as two groups in the model's features. What does none of these is not found.",
     "A case needs at least 5 poisoned samples in a class and 0.1 % of the data; fewer are not reported.",
     "Wrong labels without any attack (sloppy annotation of one kind of image) look the same to the second opinion as "
     "poison: it says that label and content part, not who did it.",

@@ -1,4 +1,4 @@
-"""Pattern transplant and second opinion end to end: small networks trained on clean and on poisoned shapes."""
+"""Pattern transplant, feature mixture and second opinion end to end: small networks on clean and poisoned shapes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import nn
 
 from mspc_core.attacks.badnets import BadNets
 from mspc_core.attacks.blend import Blend
+from mspc_core.detectors.mixture import Mixture
 from mspc_core.detectors.opinion import Blinding
 from mspc_core.detectors.pattern import Pattern, PatternConfig
 from mspc_core.detectors.second_opinion import SecondOpinion, SecondOpinionConfig
@@ -152,3 +153,17 @@ def test_impossible_settings_are_named(
 ) -> None:
     with pytest.raises(InputError, match="of at least 1"):
         Pattern(PatternConfig(**settings)).fit(tiny_model, random_images, labels=np.zeros(40, int))
+
+
+def test_mixture_finds_the_blended_pictures_class(cases: dict[str, Case]) -> None:
+    case = cases["blend"]
+    found = Mixture().fit(case.model, case.images, labels=case.labels)
+    assert [row["class"] for row in found.artifacts_.tables["classes"] if row["flagged"]] == [TARGET]
+    assert found.labels_[case.poisoned].mean() > 0.9
+    assert found.labels_[~case.poisoned].mean() < 0.01
+
+
+def test_mixture_flags_nothing_on_clean_data(cases: dict[str, Case]) -> None:
+    for name in ("clean", "small clean"):
+        found = Mixture().fit(cases[name].model, cases[name].images, labels=cases[name].labels)
+        assert not found.labels_.any(), name

@@ -1,0 +1,140 @@
+"""Does a class fall into two groups, and which of them was planted? The statistics behind the feature mixture.
+
+Pure functions on arrays. Features are scaled to unit length first: their direction says what the network sees, their
+length how sure it is, and the length of an honest class varies more than anything else.
+
+Two facts are asked for, because each alone can be had by accident. J, the gain of two groups over one as in SCAn (Tang
+et al., USENIX Security 2021), says how far apart the groups are, in units of how much samples of *other* classes vary.
+The share of variance that the split explains along the line between the groups, in samples that did not choose this
+line, says whether there are two groups at all: 2-means explains 2/π = 64 % of a Gaussian, and 75 % of a uniform
+distribution, the flattest with a single mode.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.cluster import KMeans
+from sklearn.covariance import ledoit_wolf_shrinkage
+
+UNIMODAL = 0.75  # of the variance: what a split of a uniform distribution explains
+_MOST_APART = 50  # classes; with more, one is so small a part that leaving it out changes little
+_TINY = 1e-12
+
+
+class Split(NamedTuple):
+    """One class in two groups. margin: float64 [n], positive in the group called second. statistic: J. explained: in
+    [0, 1]. second: bool [n]."""
+
+    margin: np.ndarray
+    statistic: float
+    explained: float
+
+    @property
+    def second(self) -> np.ndarray:
+        found: np.ndarray = self.margin > 0
+        return found
+
+    def turned_over(self) -> Split:
+        """The same with the groups exchanged."""
+        return self._replace(margin=-self.margin)
+
+
+def unit_length(features: np.ndarray) -> np.ndarray:
+    """[N, D] → every row of length 1 (rows of zeros stay)."""
+    found: np.ndarray = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), _TINY)
+    return found
+
+
+def split_classes(features: np.ndarray, members: dict[int, np.ndarray], seed: int) -> dict[int, Split]:
+    """Each class in two groups; a class whose samples all have the same features is left out.
+
+    features: float [N, D]; members: class → its rows. Distances in a class are in units of the variation within the
+    other classes, S_e^(-1/2) (r − r̄): no clean data is needed for it, because what is planted in one class stays out of
+    its own measure (above 50 classes, one measure does for all). S_e is shrunk towards a multiple of the identity by
+    the share of Ledoit & Wolf (2004).
+    """
+    rest = np.concatenate([_centred(features[rows]) for rows in members.values()])
+    shrinkage = float(ledoit_wolf_shrinkage(rest, assume_centered=True))
+    whole, count = rest.T @ rest, len(rest)
+    common = _whitening(whole / max(1, count), shrinkage)
+    apart = 1 < len(members) <= _MOST_APART
+    found = {}
+    for label, rows in members.items():
+        own, white = _centred(features[rows]), common
+        if apart:
+            white = _whitening((whole - own.T @ own) / (count - len(rows)), shrinkage)
+        split = two_groups(own @ white, seed)
+        if split is not None:
+            found[label] = split
+    return found
+
+
+def kinds(logits: np.ndarray, label: int) -> float:
+    """How mixed the contents of a group are: the entropy in nats of the class that comes next after `label`.
+
+    logits: [n, C]. What looks like the class without belonging to it can look like anything underneath, whereas honest
+    samples share what they are confused with. Corrected for the size of the group (Miller 1955).
+    """
+    beside = logits.astype(np.float64).copy()
+    beside[:, label] = -np.inf
+    counts = np.bincount(beside.argmax(1), minlength=logits.shape[1])
+    shares = counts[counts > 0] / counts.sum()
+    return float(-(shares * np.log(shares)).sum() + (len(shares) - 1) / (2 * len(logits)))
+
+
+def _centred(features: np.ndarray) -> np.ndarray:
+    values = features.astype(np.float64)
+    found: np.ndarray = values - values.mean(0)
+    return found
+
+
+def _whitening(within: np.ndarray, shrinkage: float) -> np.ndarray:
+    size = max(float(np.trace(within)) / len(within), _TINY)
+    values, vectors = np.linalg.eigh((1 - shrinkage) * within + shrinkage * size * np.eye(len(within)))
+    found: np.ndarray = (vectors / np.sqrt(values.clip(1e-9 * size))) @ vectors.T
+    return found
+
+
+def two_groups(white: np.ndarray, seed: int) -> Split | None:
+    """2-means of whitened features [n, D]; the smaller group is the second. None if all features are the same."""
+    if float(np.abs(white).max(initial=0.0)) <= 1e-6:
+        return None
+    fitted = KMeans(2, n_init=10, random_state=seed).fit(white)
+    sizes = np.bincount(fitted.labels_, minlength=2)
+    if not sizes.all():
+        return None
+    squared = fitted.transform(white) ** 2
+    small = int(sizes.argmin())
+    margin = (squared[:, 1 - small] - squared[:, small]) / 2
+    statistic = float((white**2).sum() - squared.min(1).sum()) / len(white)
+    return Split(margin, statistic, explained(white, seed))
+
+
+def explained(white: np.ndarray, seed: int) -> float:
+    """Share of the variance along the line between two groups that the split explains; white: [n, D], centred.
+
+    The line comes from one half of the samples and the share from the other, both ways: among many dimensions there is
+    always some line along which the samples that chose it fall apart.
+    """
+    half = np.random.default_rng(seed).permutation(len(white)) % 2 == 0
+    found = []
+    for chosen in (half, ~half):
+        if not len(white[~chosen]) or (white[chosen] == white[chosen][:1]).all():
+            return 0.0
+        centres = KMeans(2, n_init=10, random_state=seed).fit(white[chosen]).cluster_centers_
+        found.append(_best_cut((white[~chosen] @ (centres[1] - centres[0])).astype(np.float64)))
+    return float(np.mean(found))
+
+
+def _best_cut(values: np.ndarray) -> float:
+    """The largest share of the variance of [n] numbers that two groups explain, by trying every border."""
+    ordered = np.sort(values - values.mean())
+    whole = float((ordered**2).sum())
+    if whole <= _TINY:
+        return 0.0
+    below = np.arange(1, len(ordered))
+    sums = np.cumsum(ordered)[:-1]
+    between = sums**2 / below + sums**2 / (len(ordered) - below)  # the means sum to 0
+    return float(between.max()) / whole
