@@ -7,7 +7,18 @@ import pandas as pd
 import streamlit as st
 
 from mspc_core.runs import Run
-from ui import agreement_views, cache, evidence, figures, figures_data, filters, opinion_views, score_views, state
+from ui import (
+    agreement_views,
+    cache,
+    evidence,
+    figures,
+    figures_data,
+    filters,
+    mixture_views,
+    opinion_views,
+    score_views,
+    state,
+)
 from ui.detector_panel import how_it_works, show_not_run, threshold_help
 from ui.errors import friendly
 from ui.gallery import gallery
@@ -15,7 +26,7 @@ from ui.text import HELP, count, percent, plain, plural
 from ui.theme import PLOTLY_CONFIG, detector_colour
 
 STRIP = 24
-FEW = 5  # up to so many detectors are chosen in one row of buttons
+FEW = 6  # up to so many detectors are chosen in one row of buttons
 
 
 def choose_detector(run: Run, finished: list[str]) -> str:
@@ -209,5 +220,6 @@ with friendly():
     score_views.show_roc(run, detector)
     agreement_views.show(run, finished)
     score_views.show_classes(run, detector)
+    mixture_views.show(run)
     opinion_views.show(run)
     score_views.show_facts(run, finished, detector)

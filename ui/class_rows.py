@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 class ClassRow:
     """One predicted class: how many samples, how many each detector flags, and what the verdict's tests say of it.
 
-    rate: mean transplant rate. turned: share of other images that the class's pattern turns. contradicted: share of the
-    flagged samples with this label that the second opinion contradicts; None where it flags none. index: the largest
-    anomaly index of these tests. by: the tests that name the class as a target.
+    rate: mean transplant rate. turned: share of other images that the class's pattern turns. groups: anomaly index
+    of the feature mixture. contradicted: share of the flagged samples with this label that the second opinion
+    contradicts; None where it flags none. index: the largest anomaly index of the others. by: the tests that name the
+    class as a target.
     """
 
     number: int
@@ -29,6 +30,7 @@ class ClassRow:
     flagged: dict[str, int]
     rate: float | None = None
     turned: float | None = None
+    groups: float | None = None
     contradicted: float | None = None
     index: float | None = None
     target: bool = False
@@ -63,13 +65,17 @@ def _telling_first(row: ClassRow) -> tuple[bool, float, int]:
 def _with_rates(rows: list[ClassRow], summary: dict[str, Any]) -> list[ClassRow]:
     tables = {name: _class_table(summary, name) for name in MEMBERS}
     named = {int(row["class"]): row for row in (summary.get("verdict") or {}).get("target_classes") or []}
-    indices = _largest_indices(tables)
-    transplant, pattern, opinion = (tables[name] for name in MEMBERS)
+    # The feature mixture has an index of its own, with a limit of its own.
+    indices = _largest_indices({name: table for name, table in tables.items() if name != "mixture"})
+    transplant, pattern, mixture, opinion = (
+        tables[name] for name in ("transplant", "pattern", "mixture", "second_opinion")
+    )
     return [
         replace(
             row,
             rate=_value(transplant, row.number, "transplant_rate"),
             turned=_value(pattern, row.number, "turned"),
+            groups=_value(mixture, row.number, "anomaly_index"),
             contradicted=_value(opinion, row.number, "contradicted_flagged")
             if _value(opinion, row.number, "flagged")
             else None,

@@ -43,7 +43,7 @@ def disagreement(run: Run, finished: list[str]) -> None:
             f":material/info: All the same, images are flagged: {' and '.join(loud)}. On clean data such flags are "
             "false alarms, often in classes with strong colours. Look where they pile up before you trust the set."
         )
-    stray = {name: int(filters.flags_of(scores, name).sum()) for name in MEMBERS}
+    stray = {name: int(filters.flags_of(scores, name).sum()) for name in MEMBERS if name in finished}
     words = [f"{plural(number, 'image')} by {filters.title_of(name)}" for name, number in stray.items() if number]
     if words:
         st.caption(
@@ -135,6 +135,7 @@ def class_table(rows: list[ClassRow], labels: list[str], first: str = "") -> pd.
         for title, key in (
             ("transplant rate", "rate"),
             ("pattern turns", "turned"),
+            ("two groups", "groups"),
             ("contradicted", "contradicted"),
             ("anomaly index", "index"),
         )
@@ -173,6 +174,7 @@ def show_classes(run: Run, chosen: str) -> None:
         "pattern turns": st.column_config.ProgressColumn(
             min_value=0, max_value=1, format="percent", help=HELP["pattern turns"]
         ),
+        "two groups": st.column_config.NumberColumn(format="%.1f", help=HELP["two groups"]),
         "contradicted": st.column_config.ProgressColumn(
             min_value=0, max_value=1, format="percent", help=HELP["contradicted"]
         ),

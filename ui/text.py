@@ -65,6 +65,13 @@ HELP: dict[str, str] = {
     "other classes, and see how many then get this class. Both parts show the same kind of object, so the difference "
     "holds none: what turns other images was planted.",
     "pattern turns": "The share of other images that change to this class when its pattern is added to them.",
+    "feature mixture": "What the network sees of each class is split in two. Most classes gain about as much from "
+    "that; one whose images are recognised in two ways, by their object and by a trigger, gains far more.",
+    "two groups": "The feature mixture's anomaly index: how far the gain of splitting this class in two stands out "
+    "from the other classes'. Above 7.4 it does. (Tang et al., USENIX Security 2021)",
+    "gain": "How far apart the two groups are, in units of how much images of the other classes vary.",
+    "explained": "The share of the variance along the line between the groups that the split explains, in images that "
+    "did not choose this line. About 64 % for one bell-shaped group; more than 75 % takes two.",
     "second opinion": "A second model that sees only small, flipped and shifted images, and is not shown what is "
     "learned first, so that it hardly learns a trigger. Each half of the images is judged by a model trained on the "
     "other half. Where its surprise follows the features of the scanned model, these features hold a trigger.",
@@ -82,8 +89,8 @@ HELP: dict[str, str] = {
     "natural threshold": "A limit that follows from what the score means (a majority of scales or of changed images, "
     "even odds), so nobody had to choose it and no clean data was needed.",
     "flagged": "The detector's score for this image is above its threshold. A flag is a reason to look, not a proof.",
-    "suspect": "Flagged by a test that has a case: by the transplant test or the pattern transplant in a class that "
-    "stands out from the others, or by the second opinion.",
+    "suspect": "Flagged by a test that has a case: by the transplant test, the pattern transplant or the feature "
+    "mixture in a class that stands out from the others, or by the second opinion.",
     "anomaly index": "How far a class's share of flagged samples stands out from the other classes', in units of their "
     "usual spread; the largest of the verdict's tests. Above 2 it is unusual. (Wang et al., Neural Cleanse, 2019)",
     "ASR": "Attack success rate: the share of clean test images that get the target class once the trigger is added.",

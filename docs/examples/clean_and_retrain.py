@@ -75,7 +75,7 @@ def main(folder: Path) -> None:
     suspicious = poison(clean, "badnets", target=TARGET, rate=0.1, settings=sticker)
 
     model = train(suspicious, epochs=EPOCHS)
-    # Two of the verdict's three tests, to be quick; leave `detectors` out for all of them.
+    # Two of the verdict's four tests, to be quick; leave `detectors` out for all of them.
     result = scan(suspicious, model, detectors="transplant,pattern")
     show_evidence(result, folder)
 

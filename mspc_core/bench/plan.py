@@ -1,8 +1,10 @@
 """What the comparison runs: settings of data and model, and the named cells.
 
 Settings of detectors and of the verdict were chosen on attacks of the kinds marked tuned, planted in the first 10,000
-CIFAR-10 images (the cells draw their own 10,000). Cells marked held-out, and all seeds but 0, were not looked at while
-choosing, so that they say how well the choice carries over.
+CIFAR-10 images (the cells draw their own 10,000). The feature mixture came last: it was made because DFST was missed
+with seed 0, and worked out on seed 0 of the other attacks of the paper except Trojan, which are therefore marked tuned
+as well. Cells marked held-out, and all seeds but 0, were not looked at while choosing, so that they say how well the
+choice carries over (DFST with seed 0: that it was missed, and not what would find it).
 """
 
 from __future__ import annotations
@@ -57,9 +59,9 @@ _PATCH = {"size": 5, "pattern": "checkerboard", "place": "lower-right", "margin"
 CELLS: tuple[Cell, ...] = (
     Cell("badnets", "badnets", _PATCH, half="tuned", groups=("paper",)),
     Cell("blend", "blend", half="tuned", groups=("paper",)),
-    Cell("label-consistent", "label-consistent", rate=0.05, groups=("paper",)),
-    Cell("clean-label", "clean-label", rate=0.05, groups=("paper",)),
-    Cell("tuap", "tuap", rate=0.05, groups=("paper",)),
+    Cell("label-consistent", "label-consistent", rate=0.05, half="tuned", groups=("paper",)),
+    Cell("clean-label", "clean-label", rate=0.05, half="tuned", groups=("paper",)),
+    Cell("tuap", "tuap", rate=0.05, half="tuned", groups=("paper",)),
     Cell("trojan", "trojan", groups=("paper",)),
     Cell("wanet", "wanet", half="tuned", groups=("paper", "hard")),
     Cell("dfst", "dfst", groups=("paper",)),

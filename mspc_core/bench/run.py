@@ -144,6 +144,8 @@ def gather(
         if row is not None:
             rows[task.cell.name, task.seed] = row
     places = {(cell.name, seed): number for number, (cell, seed) in enumerate(in_order(cells, seeds))}
+    now = {cell.name: {"half": cell.half, "groups": list(cell.groups)} for cell in cells}
+    rows = {key: row | now.get(row["cell"], {}) for key, row in rows.items()}  # as the plan says today
     result["cells"] = [rows[key] for key in sorted(rows, key=lambda key: (places.get(key, len(places)), key))]
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic.write_json(path, result)

@@ -87,12 +87,13 @@ def test_from_nothing_to_a_decision(app: str, page: Page, browser: Browser, shot
 
     # The verdict names the class the sticker was made for.
     visit(page, "Scan")
-    # Five detectors; the second opinion takes about as long as the training.
+    # Six detectors; the second opinion takes about as long as the training.
     expect(page.get_by_text(re.compile("took .* ")).first).to_be_visible(timeout=25 * MINUTE)
     expect(page.get_by_test_id("stMain").get_by_text("speed 80").first).to_be_visible()
     photograph(page, shots, "scan")
     visit(page, "Scores")
     photograph(page, shots, "scores")
+    expect(page.get_by_text("The network sees two groups of images under one label")).to_be_visible()
     expect(page.get_by_role("heading", name="The second opinion")).to_be_visible()
     visit(page, "Mask")
     expect(page.get_by_role("heading", name="One pattern for each class")).to_be_visible(timeout=MINUTE)

@@ -99,7 +99,7 @@ def tiny_run() -> Run:
 
 @pytest.fixture
 def new_run() -> Run:
-    """The same as scans are now: with pattern transplant, second opinion and a verdict by all three tests."""
+    """The same as scans are now: with all tests of the verdict."""
     from tests.ui.consensus import add_consensus
 
     return add_consensus(make_run(make_dataset("new")))

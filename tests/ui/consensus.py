@@ -11,14 +11,14 @@ from mspc_core import runs
 from mspc_core.runs import Run
 from tests.ui.conftest import SIZE, TARGET, _record, set_status
 
-TURNED, NATS = 0.9, 41.5
+TURNED, NATS, INDEX = 0.9, 41.5, 33.25
 
 
 def add_consensus(run: Run, *, second_opinion: bool = True) -> Run:
-    """Scores, pattern and tables of the two newer tests; the verdict by transplant and second opinion.
+    """Scores, pattern and tables of the newer tests, and the verdict by all of them.
 
-    The pattern transplant finds the poisoned samples and turns 90 % of others, the second opinion flags them too. Its
-    figures are of its own making; nothing is computed.
+    The pattern transplant finds the poisoned samples and turns 90 % of others; the feature mixture and the second
+    opinion flag them too. All figures are made up; nothing is computed.
     """
     scores, summary = run.scores(), run.summary()
     classes = len(summary["dataset"]["classes"])
@@ -31,6 +31,8 @@ def add_consensus(run: Run, *, second_opinion: bool = True) -> Run:
     if second_opinion:
         scores["second_opinion_score"] = np.where(truth, 1.0 + 9.0 * noise, -1.0 - 9.0 * noise)
         scores["second_opinion_flagged"] = scores["second_opinion_score"] > 0
+    scores["mixture_score"] = np.where(truth, 0.55 + 0.4 * noise, 0.4 * noise)
+    scores["mixture_flagged"] = truth
     suspects = scores["transplant_flagged"].to_numpy(dtype=bool) | truth
     scores["suspect_score"] = np.where(suspects, 0.5 + 0.5 * np.maximum(noise, 0.01), 0.49 * noise)
     scores["suspect"] = suspects
@@ -44,7 +46,8 @@ def add_consensus(run: Run, *, second_opinion: bool = True) -> Run:
     records["pattern"] = _record(
         "Pattern transplant", "ours", 0.5, scores, "pattern", {"classes": _patterns(scores, own)}
     )
-    by = ["transplant", "pattern"]
+    records["mixture"] = _record("Feature mixture", "ours", 0.5, scores, "mixture", {"classes": _mixtures(scores)})
+    by = ["transplant", "pattern", "mixture"]
     if second_opinion:
         tables = {"classes": _opinions(scores), "refinements": _refinements(), "evidence": [_evidence()]}
         records["second_opinion"] = _record("Second opinion", "ours", 0.0, scores, "second_opinion", tables)
@@ -72,6 +75,27 @@ def _patterns(scores: Any, own: np.ndarray) -> list[dict[str, Any]]:
                 "turned": TURNED if count else 0.0,
                 "strength": 0.4 if count else 0.0,
                 "separation": 7.5 if count else 0.0,
+            }
+        )
+    return rows
+
+
+def _mixtures(scores: Any) -> list[dict[str, Any]]:
+    rows = []
+    for number in np.unique(scores["label"]):
+        here = scores["label"] == number
+        count = int(scores.loc[here, "mixture_flagged"].sum())
+        rows.append(
+            {
+                "class": int(number),
+                "samples": int(here.sum()),
+                "statistic": 61.5 if count else 6.0 + float(number) / 4,
+                "anomaly_index": INDEX if count else float(number) / 4,
+                "explained": 0.93 if count else 0.66,
+                "second": count / int(here.sum()),
+                "kinds_second": 1.9,
+                "kinds_first": 1.2,
+                "flagged": count,
             }
         )
     return rows

@@ -1,4 +1,4 @@
-"""The verdict of three tests, the pattern transplant and the second opinion, as a user meets them."""
+"""The verdict of several tests, and the newer ones of them, as a user meets them."""
 
 from __future__ import annotations
 
@@ -67,7 +67,9 @@ def test_hostile_class_names_stay_text(page: str, open_page: OpenPage) -> None:
 class TestVerdict:
     def test_a_line_for_each_test(self, open_page: OpenPage, new_run: Run) -> None:
         text = text_of(clean(open_page("scan", run=new_run.id)))
-        assert "Found by the transplant test, the pattern transplant and the second opinion." in text
+        assert (
+            "Found by the transplant test, the pattern transplant, the feature mixture and the second opinion." in text
+        )
         assert "**Pattern transplant**: its pattern turns 90 % of other images into “yield”" in text
         assert "42 nats of evidence, 13.8 are asked for" in text
 
@@ -77,11 +79,12 @@ class TestVerdict:
         assert "**Second opinion**: not part of this scan" in text
 
     def test_every_evidence_page_names_the_tests(self, open_page: OpenPage, new_run: Run, tiny_run: Run) -> None:
-        said = "found by the transplant test, the pattern transplant and the second opinion"
+        said = "found by the transplant test, the pattern transplant, the feature mixture and the second opinion"
         assert said in text_of(open_page("scores", run=new_run.id))
         old = text_of(open_page("mask", run=tiny_run.id))
         assert "found by the transplant test." in old
-        assert "rests on the transplant test alone; the pattern transplant and the second opinion have not run" in old
+        lacking = "the pattern transplant, the feature mixture and the second opinion have not run"
+        assert f"rests on the transplant test alone; {lacking}" in old
 
     def test_flags_without_a_case_are_mentioned(self, open_page: OpenPage, new_run: Run) -> None:
         quiet(new_run)
@@ -107,8 +110,9 @@ class TestPicker:
         at = open_page("scan", new="1")
         assert "verdict will rest" not in text_of(at)
         at.checkbox(key="scan_use_pattern").uncheck().run()
-        assert "rest on the transplant test and the second opinion alone" in text_of(at)
+        assert "rest on the transplant test, the feature mixture and the second opinion alone" in text_of(at)
         at.checkbox(key="scan_use_transplant").uncheck().run()
+        at.checkbox(key="scan_use_mixture").uncheck().run()
         at.checkbox(key="scan_use_second_opinion").uncheck().run()
         assert "no verdict and no target class" in text_of(clean(at))
 
@@ -131,6 +135,21 @@ class TestScores:
         assert table["contradicted (flagged)"].iloc[0] == 0.95
         assert table["contradicted (flagged)"].isna().sum() == 3
 
+    def test_the_feature_mixture_shows_its_evidence(self, open_page: OpenPage, new_run: Run) -> None:
+        at = clean(open_page("scores", run=new_run.id))
+        assert "The network sees two groups of images under one label" in text_of(at)
+        table = next(found.value for found in at.dataframe if "explained" in found.value)
+        assert table["label"].iloc[0] == "yield"
+        assert table["flagged"].tolist() == [6, 0, 0, 0]
+        assert table["gain"].iloc[0] == 61.5
+        assert table["index"].tolist() == [33.25, 0.75, 0.25, 0.0]
+
+    def test_without_a_mixed_class_it_says_so(self, open_page: OpenPage, new_run: Run) -> None:
+        summary = new_run.summary()
+        summary["detectors"]["mixture"]["flagged"] = 0
+        new_run.save_summary(summary)
+        assert "no class falls into two groups that stand out" in text_of(open_page("scores", run=new_run.id))
+
     def test_little_evidence_is_said_to_be_little(self, open_page: OpenPage, new_run: Run) -> None:
         summary = new_run.summary()
         record = summary["detectors"]["second_opinion"]
@@ -140,12 +159,12 @@ class TestScores:
         new_run.save_summary(summary)
         assert "nothing is flagged" in text_of(clean(open_page("scores", run=new_run.id)))
 
-    def test_the_table_of_classes_tells_all_three(self, open_page: OpenPage, new_run: Run) -> None:
+    def test_the_table_of_classes_tells_what_each_test_says(self, open_page: OpenPage, new_run: Run) -> None:
         at = open_page("scores", run=new_run.id)
         table = next(found.value for found in at.dataframe if "transplant rate" in found.value)
         row = table.iloc[0]
         assert row["class"] == "◆ yield"
-        assert (row["pattern turns"], row["contradicted"]) == (0.9, 0.95)
+        assert (row["pattern turns"], row["two groups"], row["contradicted"]) == (0.9, 33.25, 0.95)
 
 
 class TestReview:

@@ -27,7 +27,7 @@ def printed(found: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> list[s
 
 def test_the_tests_that_have_a_case_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     by = {"by": ["second_opinion", "transplant"]}
-    lines = printed(summary(by, "spc", "transplant", "pattern", "second_opinion"), capsys)
+    lines = printed(summary(by, "spc", "transplant", "pattern", "mixture", "second_opinion"), capsys)
     assert lines[:3] == [
         "verdict: likely poisoned",
         "found by: Transplant, Second opinion",
@@ -38,7 +38,7 @@ def test_the_tests_that_have_a_case_are_named(capsys: pytest.CaptureFixture[str]
 
 def test_a_verdict_of_fewer_tests_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     lines = printed(summary({"by": []}, "transplant"), capsys)
-    assert lines[1] == "not part of the verdict: Pattern transplant, Second opinion"
+    assert lines[1] == "not part of the verdict: Pattern transplant, Feature mixture, Second opinion"
     assert not [line for line in lines if line.startswith("found by")]
 
 

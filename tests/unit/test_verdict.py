@@ -11,6 +11,7 @@ import pytest
 from mspc_core.verdict import ANOMALY_LIMIT, MEMBERS, RULE, anomaly_indices, decide
 
 CLASSES = ("bar", "cross", "ring", "corner")
+BY_LABEL = ("second_opinion", "mixture")
 TOTAL = 400  # a hundred of each class, in turn
 STRONG = {"transplant": {"strength": 0.95, "transplant_rate": 0.5}, "pattern": {"turned": 0.9, "strength": 0.1}}
 WEAK = {"transplant": {"strength": 0.75, "transplant_rate": 0.5}, "pattern": {"turned": 0.5, "strength": 0.1}}
@@ -32,13 +33,15 @@ def record(scores: pd.DataFrame, name: str, figures: dict[str, Any] | None = Non
     """The stage record that goes with it. figures: of the classes that have flagged samples."""
     rows = []
     for number in range(4):
-        own = (scores["predicted"] == number) if name != "second_opinion" else (scores["label"] == number)
+        own = (scores["predicted"] == number) if name not in BY_LABEL else (scores["label"] == number)
         count = int((own & scores[f"{name}_flagged"]).sum())
-        size = {"samples" if name == "second_opinion" else "predicted": int(own.sum())}
+        size = {"samples" if name in BY_LABEL else "predicted": int(own.sum())}
         rows.append({"class": number, "flagged": count, **size, **((figures or {}) if count else {})})
         if name == "second_opinion":
             rows[-1].setdefault("contradicted_flagged", 0.95 if count else 0.0)
-        if name != "second_opinion" and not count:
+        if name == "mixture":
+            rows[-1]["anomaly_index"] = 40.0 if count else 0.5
+        if name not in BY_LABEL and not count:
             rows[-1].update({"strength": 0.0, "turned": 0.0})
     return {"tables": {"classes": rows}}
 
@@ -88,7 +91,8 @@ def test_each_member_alone(name: str) -> None:
     (target,) = found.target_classes
     assert (target["class"], target["name"], target["by"], target["flagged"]) == (2, "ring", [name], 40)
     above = STRONG[name]["turned"] if name == "pattern" else 0.4  # all others have 0
-    assert target["anomaly_index"] == pytest.approx(above / 0.01), "in steps of 1 %"
+    expected = 40.0 if name == "mixture" else above / 0.01
+    assert target["anomaly_index"] == pytest.approx(expected), "its own, or in steps of 1 %"
     assert target.get("strength") == STRONG.get(name, {}).get("strength")
 
 
@@ -160,6 +164,13 @@ def test_where_all_classes_are_alike_nobody_stands_out() -> None:
     assert "120 of 400" in found.text
 
 
+@pytest.mark.parametrize("count", [4, 5])
+def test_a_mixed_class_needs_five_samples(count: int) -> None:
+    scores = table(mixture=of_class(1, count))
+    found = decide(scores, {"mixture": record(scores, "mixture")}, CLASSES)
+    assert (found.level, found.flagged) == (("poisoned", 5) if count == 5 else ("no_evidence", 0))
+
+
 def test_members_add_up() -> None:
     """Two name the same class with different samples, the third nothing; its stray flags do not count."""
     scores = table(transplant=of_class(2, 20), pattern=of_class(1, 3), second_opinion=of_class(2, 30, skip=10))
@@ -182,7 +193,7 @@ def test_members_add_up() -> None:
 
 def test_several_targets() -> None:
     """Two of four classes are named; the one that more tests name comes first, not the one with more samples."""
-    scores = table(transplant=of_class(3, 10), pattern=of_class(1, 40), second_opinion=of_class(3, 12))
+    scores = table(transplant=of_class(3, 10), pattern=of_class(1, 40), second_opinion=of_class(3, 12), mixture=[])
     records = {name: record(scores, name, STRONG.get(name)) for name in MEMBERS}
     found = decide(scores, records, CLASSES)
     assert [(row["name"], row["by"]) for row in found.target_classes] == [

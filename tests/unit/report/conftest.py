@@ -22,7 +22,7 @@ def page_of(run: Run) -> Page:
 
 @pytest.fixture
 def new_run(home: Path) -> Run:
-    """Scanned, with all three tests of the verdict; 48 images of 4 classes, 6 of them poisoned."""
+    """Scanned, with all tests of the verdict; 48 images of 4 classes, 6 of them poisoned."""
     return add_consensus(make_run(make_dataset("new")))
 
 

@@ -17,7 +17,7 @@ from tests.unit.report.page import check_harmless
 def test_says_the_verdict_first(new_run: Run) -> None:
     text = page_of(new_run).text
     verdict = new_run.summary()["verdict"]
-    assert text.index("Likely poisoned") < text.index("What the three tests say") < text.index("2. Data set")
+    assert text.index("Likely poisoned") < text.index("What the tests say") < text.index("2. Data set")
     assert f"{verdict['flagged']} of 48 training images look backdoored: target “yield”" in text
     assert "has a case Transplant:" in text
 

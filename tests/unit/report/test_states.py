@@ -150,7 +150,7 @@ def test_a_poor_model_is_said_on_the_first_page(new_run: Run) -> None:
     summary["model"]["notes"] = [note]
     new_run.save_summary(summary)
     text = page_of(new_run).text
-    assert text.index(note) < text.index("What the three tests say")
+    assert text.index(note) < text.index("What the tests say")
     assert text.rindex(note) > text.index("9. Limits of what was tested", text.index("8. Training"))
 
 
@@ -161,8 +161,9 @@ def test_detectors_that_could_not_run_are_named(home: Path) -> None:
 
 def test_the_ranking_of_a_test_that_flags_nobody_is_not_used(new_run: Run) -> None:
     scores = new_run.scores()
-    scores["second_opinion_flagged"] = False
-    scores["second_opinion_score"] = np.arange(len(scores)) - 100.0
+    for name in ("second_opinion", "mixture"):
+        scores[f"{name}_flagged"] = False
+        scores[f"{name}_score"] = np.arange(len(scores)) - 100.0
     new_run.save_scores(scores)
     values = strength(load(new_run))
     assert values is not None

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ui import figures, figures_data
+from ui import figures, figures_data, figures_mixture
 from ui.figures_data import counts_at, histogram, line_position, roc, score_range, selected_range
 
 
@@ -183,3 +183,23 @@ def test_roc_table_takes_rates_from_the_curve_and_the_rest_from_the_record() -> 
         "TPR@1%": 1.0,
     }
     assert len(figures.roc_figure({"spc": curve}, log=True).data) == 2
+
+
+def test_the_figure_of_the_feature_mixture_shows_its_limits() -> None:
+    rows = [
+        {"class": number, "statistic": gain, "explained": share, "flagged": flagged}
+        for number, (gain, share, flagged) in enumerate(
+            [(5.0, 0.65, 0), (6.0, 0.66, 0), (7.0, 0.7, 0), (90.0, 0.94, 40)]
+        )
+    ]
+    figure = figures_mixture.mixture_figure(rows, ["a", "b", "<b>c", "d"])
+    assert [(trace.name, list(trace.text)) for trace in figure.data] == [
+        ("not flagged", ["a", "b", "&lt;b&gt;c"]),
+        ("flagged", ["d"]),
+    ]
+    assert [list(trace.y) for trace in figure.data] == [[5.0, 6.0, 7.0], [90.0]]
+    assert figure.layout.shapes[0].x0 == 0.75
+    # median 6.5; distances 1.5, 0.5, 0.5, 83.5 with median 1
+    assert figure.layout.shapes[1].y0 == pytest.approx(6.5 + 7.39 * 1.4826)
+    assert figures_mixture.stands_out_above(np.array([1.0, 2.0]), 7.39) is None
+    assert figures_mixture.stands_out_above(np.array([2.0, 2.0, 2.0]), 7.39) is None

@@ -187,6 +187,7 @@ def test_class_rows_tell_what_each_test_says(scores: pd.DataFrame) -> None:
     summary = {
         "detectors": {
             "pattern": {"tables": {"classes": pattern}},
+            "mixture": {"tables": {"classes": [{"class": 1, "samples": 10, "flagged": 4, "anomaly_index": 50.0}]}},
             "second_opinion": {"tables": {"classes": opinion}},
         },
         "verdict": {"target_classes": [{"class": 1, "by": ["second_opinion"]}]},
@@ -196,6 +197,7 @@ def test_class_rows_tell_what_each_test_says(scores: pd.DataFrame) -> None:
     assert (rows[1].by, rows[1].target, rows[2].by) == (("second_opinion",), True, ())
     assert [rows[number].turned for number in range(4)] == [0.2, 0.6, 0.7, None]
     assert [rows[number].contradicted for number in range(4)] == [None, 0.9, 1.0, None]
+    assert [rows[number].groups for number in range(4)] == [None, 50.0, None, None]
     assert all(row.rate is None for row in rows.values())
     # shares flagged by the second opinion: 0, 0.8, 0.1; median of the others 0.05, their MAD 0.05
     assert rows[1].index == pytest.approx((0.8 - 0.05) / (1.4826 * 0.05))

@@ -12,7 +12,7 @@ from mspc_core import verdict_words
 from ui import detector_facts, figures_opinion, images, verdicts
 
 TARGETS = [
-    {"class": 1, "name": "stop", "by": ["transplant", "second_opinion"], "flagged": 40},
+    {"class": 1, "name": "stop", "by": ["transplant", "mixture", "second_opinion"], "flagged": 40},
     {"class": 3, "name": "=SUM(A1)\nx", "by": ["pattern"], "flagged": 30},
 ]
 POISONED: dict[str, Any] = {
@@ -20,7 +20,7 @@ POISONED: dict[str, Any] = {
     "flagged": 1234,
     "scanned": 5000,
     "detector": "pattern",
-    "by": ["second_opinion", "transplant", "pattern"],
+    "by": ["second_opinion", "mixture", "transplant", "pattern"],
     "target_classes": TARGETS,
 }
 OLD: dict[str, Any] = {
@@ -44,6 +44,7 @@ FULL = summary(
     POISONED,
     transplant=record([{"class": 1, "strength": 0.97}, {"class": 3, "strength": 0.2}]),
     pattern=record([{"class": 1, "turned": 0.1}, {"class": 3, "turned": 0.61}]),
+    mixture=record([{"class": 1, "anomaly_index": 31.54}, {"class": 3, "anomaly_index": 0.2}]),
     second_opinion=record([{"class": 1}], 900, evidence=[{"nats": 1234.4, "asked": 13.8}]),
 )
 
@@ -54,7 +55,7 @@ def test_the_tests_are_those_of_the_verdict() -> None:
 
 
 def test_who_has_a_case() -> None:
-    assert verdicts.having_a_case(POISONED) == ["transplant", "pattern", "second_opinion"]
+    assert verdicts.having_a_case(POISONED) == ["transplant", "pattern", "mixture", "second_opinion"]
     assert verdicts.having_a_case(OLD) == ["transplant"]
     assert verdicts.having_a_case({**POISONED, "level": "no_evidence"}) == []
 
@@ -63,7 +64,9 @@ def test_tests_in_words() -> None:
     names = list(detector_facts.MEMBERS)
     assert verdicts.tests_words(names[:1]) == "the transplant test"
     assert verdicts.tests_words(names[:2]) == "the transplant test and the pattern transplant"
-    assert verdicts.tests_words(names) == "the transplant test, the pattern transplant and the second opinion"
+    assert verdicts.tests_words(names) == (
+        "the transplant test, the pattern transplant, the feature mixture and the second opinion"
+    )
 
 
 @pytest.mark.parametrize(
@@ -95,26 +98,29 @@ def test_the_sentence() -> None:
 
 def test_one_line_a_test() -> None:
     found = verdicts.lines(FULL, detector_facts.MEMBERS)
-    assert [line.state for line in found] == ["case"] * 3
+    assert [line.state for line in found] == ["case"] * 4
     assert found[0].text == "its region turns 97 % of other images into “stop”"
     assert found[1].text == "its pattern turns 61 % of other images into “=SUM(A1) x”"
-    assert found[2].text.startswith("900 images whose label their content contradicts; 1,234 nats of evidence, 13.8")
+    assert found[2].text == "the network sees two groups in “stop”; anomaly index 31.5, above 7.4 stands out"
+    assert found[3].text.startswith("900 images whose label their content contradicts; 1,234 nats of evidence, 13.8")
 
 
 def test_lines_of_a_run_without_all_tests() -> None:
     old = summary(OLD, transplant=record([{"class": 1}], 12))
     old["not_run"] = {"second_opinion": "it needs labels"}
     found = verdicts.lines(old, ("transplant", "pattern"))
-    assert [line.state for line in found] == ["case", "missing", "missing"]
+    assert [line.state for line in found] == ["case", "missing", "missing", "missing"]
     assert [line.text for line in found] == [
         "its region turns most other images into “stop”",
         "has not finished",
+        "not part of this scan",
         "could not run: it needs labels",
     ]
     quiet = summary({"level": "no_evidence"}, transplant=record([], 3), pattern=record([], 0))
     assert [line.text for line in verdicts.lines(quiet, ("transplant", "pattern"))] == [
         "no case (3 flagged, too few or in no class that stands out)",
         "no case",
+        "not part of this scan",
         "not part of this scan",
     ]
 
@@ -124,7 +130,8 @@ def test_what_the_verdict_rests_on() -> None:
     assert verdicts.rests_on(summary({}, spc=record([]))) == ""
     said = verdicts.rests_on(summary(OLD, transplant=record([]), pattern=record([])))
     assert said == (
-        "The verdict rests on the transplant test and the pattern transplant alone; the second opinion has not run."
+        "The verdict rests on the transplant test and the pattern transplant alone; the feature mixture and the second "
+        "opinion have not run."
     )
 
 
