@@ -1,7 +1,7 @@
-"""What a new user does, from an empty home to a decision that survives a reload. One story, told in order.
+"""What a new user does, from an empty home to a model without the backdoor. One story, told in order.
 
 Opens the app, starts the demo, waits for the first histogram, moves the slider, waits for the verdict, looks at every
-page, opens a flagged image, decides, reloads, and finds the decision. Each page is photographed on the way.
+page, opens a flagged image, decides, reloads, finds the decision, and trains again without the suspects. Each page is photographed on the way.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def metric(page: Page, name: str) -> int:
     return int(re.sub(r"\D", "", box.get_by_test_id("stMetricValue").inner_text()))
 
 
-def test_from_nothing_to_a_decision(app: str, page: Page, browser: Browser, shots: Path) -> None:
+def test_from_nothing_to_a_clean_set(app: str, page: Page, browser: Browser, shots: Path) -> None:
     page.goto(app)
     expect(page.get_by_role("heading", name="Is this training set poisoned?")).to_be_visible()
     photograph(page, shots, "home-empty")
@@ -129,6 +129,15 @@ def test_from_nothing_to_a_decision(app: str, page: Page, browser: Browser, shot
     other.context.close()
     page.reload()
     expect(main.get_by_text(re.compile(r"^1 of \d+ decided")).first).to_be_visible(timeout=MINUTE)
+
+    # Train again without the suspects: the backdoor is gone.
+    visit(page, "Clean & retrain")
+    page.get_by_role("button", name=re.compile(r"^Retrain without \d+ images")).click()
+    expect(page.get_by_role("heading", name="Before and after")).to_be_visible(timeout=15 * MINUTE)
+    settle(page)
+    assert metric(page, "Attack success rate") < 50, "in tenths of a percent"
+    assert metric(page, "Accuracy") > 900
+    photograph(page, shots, "clean")
 
 
 def test_a_deep_link_to_a_run_that_is_gone(app: str, page: Page) -> None:
