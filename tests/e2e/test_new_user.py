@@ -1,7 +1,8 @@
 """What a new user does, from an empty home to a model without the backdoor. One story, told in order.
 
 Opens the app, starts the demo, waits for the first histogram, moves the slider, waits for the verdict, looks at every
-page, opens a flagged image, decides, reloads, finds the decision, and trains again without the suspects. Each page is photographed on the way.
+page, opens a flagged image, decides, reloads, finds the decision, and trains again without the suspects. Each page is
+photographed on the way.
 """
 
 from __future__ import annotations
