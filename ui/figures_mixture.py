@@ -52,7 +52,8 @@ def mixture_figure(rows: list[dict[str, Any]], labels: list[str], limit: float =
         figure.add_hline(y=border, line=dashed)
     layout = figure_layout(300)
     layout["xaxis"] |= {"title": "variance explained by the split", "tickformat": ".0%", "range": [0.5, 1.02]}
-    layout["yaxis"] |= {"title": "gain of two groups", "type": "log"}
+    ticks = [step * 10.0**power for power in range(-3, 7) for step in (1, 2, 5)]
+    layout["yaxis"] |= {"title": "gain of two groups", "type": "log", "tickvals": ticks}
     figure.update_layout(**layout)
     return figure
 

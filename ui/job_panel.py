@@ -145,7 +145,7 @@ def _checklist(status: JobStatus) -> None:
         title = plain(STAGE_TITLES.get(name) or title_of(name), 30).replace(" ", "\u00a0")
         text = f"**{title}**" if mark == "current" else f":gray[{title}]" if mark == "pending" else title
         marks.append(f"{_MARKS[mark]}\u00a0{text}")
-    st.markdown(" \u2003".join(marks))
+    st.markdown(" \u2002".join(marks))
 
 
 def _while_running(run: Run, status: JobStatus) -> None:
@@ -188,6 +188,7 @@ _NEXT = (
     ("scores", "Scores", ":material/bar_chart:"),
     ("mask", "Mask", ":material/filter_center_focus:"),
     ("review", "Review", ":material/fact_check:"),
+    ("clean", "Clean & retrain", ":material/cleaning_services:"),
 )
 
 

@@ -89,7 +89,7 @@ def _explanation(found: dict[str, Any], flagged: int) -> str:
 
 def _figures(found: dict[str, Any]) -> None:
     first, second, third = st.columns(3)
-    first.metric("Evidence, nats", f"{float(found['nats']):,.0f}", help=HELP["evidence"])
+    first.metric("Evidence", f"{float(found['nats']):,.0f}", help=HELP["evidence"])
     second.metric(
         "Asked for",
         f"{float(found['asked']):g}",

@@ -128,7 +128,7 @@ class TestScores:
     def test_the_second_opinion_shows_its_evidence(self, open_page: OpenPage, new_run: Run) -> None:
         at = clean(open_page("scores", run=new_run.id))
         metrics = {found.label: found.value for found in at.metric}
-        assert (metrics["Evidence, nats"], metrics["Asked for"], metrics["Agreement"]) == ("42", "13.8", "72 %")
+        assert (metrics["Evidence"], metrics["Asked for"], metrics["Agreement"]) == ("42", "13.8", "72 %")
         table = next(found.value for found in at.dataframe if "contradicted (flagged)" in found.value)
         assert table["label"].iloc[0] == "yield"
         assert table["flagged"].tolist() == [6, 0, 0, 0]
