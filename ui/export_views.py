@@ -10,6 +10,7 @@ import streamlit as st
 from mspc_core import jobs, work
 from mspc_core.errors import InputError
 from mspc_core.export.config import FORMATS, ExportConfig
+from mspc_core.retrain import confirmed
 from mspc_core.runs import Run
 from ui import cache, evidence, export_data
 from ui.errors import friendly
@@ -153,6 +154,13 @@ def _options(run: Run, format: str, keep: str, info: DatasetInfo) -> dict[str, A
                 key=f"export-link-{run.id}",
                 help="Takes no space, on the same disk only. Who writes into a linked file changes the source too.",
             )
+        if keep == "clean" and (ready := len(confirmed.read(run))):
+            kept = st.toggle(
+                "With confirmed labels",
+                key=f"export-relabel-{run.id}",
+                help=f"{plural(ready, 'image')} with a label confirmed above: kept under it, not dropped.",
+            )
+            found["relabel"] = "confirmed" if kept else ""
         if info.kind in export_data.ORIGINAL_KINDS:
             found["skip_changed"] = st.toggle(
                 "Leave out changed files",

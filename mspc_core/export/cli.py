@@ -39,6 +39,9 @@ def export(
         bool, typer.Option("--skip-changed", help="Leave out files that changed or vanished since the import.")
     ] = False,
     pixels: Annotated[str, typer.Option(help="original bytes, or the stored (resized) pixels as PNG.")] = "original",
+    relabel: Annotated[
+        str, typer.Option(help="confirmed: keep dropped samples whose new label was confirmed, under that label.")
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Write scores, lists or a clean copy of the data, with checksums. The source is only read."""
@@ -56,6 +59,7 @@ def export(
         scanned_only=scanned_only,
         skip_changed=skip_changed,
         pixels=pixels,
+        relabel=relabel,
     )
     with _terminable() as should_stop, progress_bar("exporting") as bar:
         try:

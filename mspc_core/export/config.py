@@ -43,7 +43,8 @@ class ExportConfig:
 
     link: hard links instead of copies where the source is files. scanned_only: leave out the splits that were not
     scanned (they are part of a clean copy, as they are). skip_changed: go on without files that changed or vanished.
-    pixels: original bytes of the source, or the stored, resized pixels as PNG.
+    pixels: original bytes of the source, or the stored, resized pixels as PNG. relabel: "confirmed" keeps dropped
+    samples whose new label a person confirmed, under that label (formats that hold images).
     """
 
     run: str
@@ -55,6 +56,7 @@ class ExportConfig:
     scanned_only: bool = False
     skip_changed: bool = False
     pixels: str = "original"
+    relabel: str = ""
     kind: str = "export"
 
     def as_json(self) -> dict[str, Any]:
@@ -83,4 +85,9 @@ def check(config: ExportConfig) -> None:
         raise InputError(f"Pixels are {' or '.join(PIXELS)}, not {config.pixels[:40]!r}.")
     if config.link and config.format != "folder":
         raise InputError(f"Hard links are for the format folder: {config.format} holds copies.")
+    if config.relabel not in ("", "confirmed"):
+        raise InputError(f"Labels can be changed to confirmed ones (relabel = confirmed), not {config.relabel[:40]!r}.")
+    if config.relabel and not FORMATS[config.format].images:
+        named = ", ".join(name for name, known in FORMATS.items() if known.images)
+        raise InputError(f"Confirmed labels change copies of the images ({named}); {config.format} holds none.")
     selection.check_rule(config.drop)

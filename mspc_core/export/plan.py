@@ -13,6 +13,7 @@ from mspc_core.data.source import shown
 from mspc_core.data.store import Dataset
 from mspc_core.errors import InputError
 from mspc_core.export.config import FORMATS, ExportConfig, check
+from mspc_core.retrain import confirmed
 from mspc_core.retrain.kept import choice_of
 
 if TYPE_CHECKING:
@@ -56,6 +57,9 @@ def make_plan(run: Run, config: ExportConfig) -> Plan:
     config = replace(config, keep=config.kept)
     scores = run.scores()
     dropped = selection.dropped(run, config.drop)
+    labels = _confirmed(run, scores, dropped) if config.relabel else {}
+    if labels:
+        dropped &= ~scores["sample_id"].isin(labels).to_numpy()
     chosen = chosen_of(dropped, config.keep)
     if not chosen.any():
         raise InputError(_nothing(config))
@@ -64,14 +68,23 @@ def make_plan(run: Run, config: ExportConfig) -> Plan:
     classes = dataset.info.classes if dataset else tuple(run.summary().get("dataset", {}).get("classes", ()))
     rows = np.zeros(0, dtype=np.int64)
     if images and dataset is not None:
+        dataset = dataset.with_labels(labels)
         gone = choice_of(run.folder, run.config().exclude).dropped
         rows = _rows(dataset, scores, chosen, config, gone)
     warnings = warnings_for(scores["label"].to_numpy(), dropped, classes) if config.keep == "clean" else []
+    if config.relabel:
+        warnings.append(f"{len(labels):,} samples that the rule drops are kept under the label that was confirmed.")
     if config.format == "indices" and (choice := choice_of(run.folder, run.config().exclude)).labels:
         warnings.append(
             f"Positions point at the source, where {len(choice.labels):,} confirmed labels are not changed."
         )
     return Plan(run, config, scores, dropped, chosen, classes, dataset, rows, warnings)
+
+
+def _confirmed(run: Run, scores: pd.DataFrame, dropped: np.ndarray) -> dict[str, int]:
+    """sample_id → confirmed class, of the samples that are dropped (bool [N])."""
+    found = confirmed.read(run)
+    return {key: found[key] for key in scores.loc[dropped, "sample_id"] if key in found}
 
 
 def chosen_of(dropped: np.ndarray, keep: str) -> np.ndarray:
