@@ -20,6 +20,7 @@ from sklearn.covariance import ledoit_wolf_shrinkage
 
 UNIMODAL = 0.75  # of the variance: what a split of a uniform distribution explains
 _MOST_APART = 50  # classes; with more, one is so small a part that leaving it out changes little
+_MOST_READ = 50_000  # samples that the shrinkage is worked out from
 _TINY = 1e-12
 
 
@@ -55,9 +56,11 @@ def split_classes(features: np.ndarray, members: dict[int, np.ndarray], seed: in
     its own measure (above 50 classes, one measure does for all). S_e is shrunk towards a multiple of the identity by
     the share of Ledoit & Wolf (2004).
     """
-    rest = np.concatenate([_centred(features[rows]) for rows in members.values()])
-    shrinkage = float(ledoit_wolf_shrinkage(rest, assume_centered=True))
-    whole, count = rest.T @ rest, len(rest)
+    whole, count = np.zeros((features.shape[1], features.shape[1])), 0
+    for rows in members.values():
+        own = _centred(features[rows])
+        whole, count = whole + own.T @ own, count + len(own)
+    shrinkage = _shrinkage(features, members, count)
     common = _whitening(whole / max(1, count), shrinkage)
     apart = 1 < len(members) <= _MOST_APART
     found = {}
@@ -82,6 +85,13 @@ def kinds(logits: np.ndarray, label: int) -> float:
     counts = np.bincount(beside.argmax(1), minlength=logits.shape[1])
     shares = counts[counts > 0] / counts.sum()
     return float(-(shares * np.log(shares)).sum() + (len(shares) - 1) / (2 * len(logits)))
+
+
+def _shrinkage(features: np.ndarray, members: dict[int, np.ndarray], count: int) -> float:
+    """How much S_e is shrunk. From every k-th sample where there are many: the share falls with their number."""
+    step = -(-count // _MOST_READ)
+    rest = np.concatenate([_centred(features[rows])[::step] for rows in members.values()])
+    return float(ledoit_wolf_shrinkage(rest, assume_centered=True)) * len(rest) / max(1, count)
 
 
 def _centred(features: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from mspc_core.detectors import groups
 from mspc_core.detectors.classwise import EXP_2, anomaly_index
 from mspc_core.detectors.groups import UNIMODAL, explained, kinds, split_classes, two_groups, unit_length
 from mspc_core.detectors.mixture import Mixture, MixtureConfig
@@ -180,3 +181,13 @@ def test_it_can_be_stopped() -> None:
     values, labels, _ = features()
     with pytest.raises(Cancelled):
         Mixture().fit(Reads().eval(), as_images(values), labels=labels, should_stop=lambda: True)
+
+
+def test_the_shrinkage_of_many_samples_is_worked_out_from_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    values, labels, _ = features()
+    values = values * np.arange(1, WIDE + 1) ** 2  # far from a sphere, to which it would shrink all the way
+    members = {label: np.flatnonzero(labels == label) for label in range(CLASSES)}
+    whole = groups._shrinkage(values, members, len(labels))
+    monkeypatch.setattr(groups, "_MOST_READ", 300)
+    assert groups._shrinkage(values, members, len(labels)) == pytest.approx(whole, rel=0.35)
+    assert 0 < whole < 0.2
