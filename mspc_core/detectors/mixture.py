@@ -5,6 +5,8 @@ class, a patch as well as a warp or a style, takes another way through the netwo
 (Tang et al., USENIX Security 2021) found this first, but needs clean data, to know how samples of one class vary and
 which group is clean. Here both are taken from the data itself:
 
+0. Only samples that the model gives their label count: a planted sample works, so it is among them. What a model
+   has not learned of an honest class would be a second group as well.
 1. How samples vary is measured on the *other* classes (`groups.split_classes`), where the poison of this one is not.
 2. A class is mixed if the gain of two groups over one stands out from the other classes' (anomaly index above e², as
    published) *and* the split explains more variance than any single mode would (`groups.UNIMODAL`).
@@ -73,16 +75,20 @@ class Mixture:
         should_stop: ShouldStop | None = None,
     ) -> Self:
         """See `Detector.fit`. One forward an image, and another one for images of mixed classes.
-        `artifacts_.tables["classes"]`: for each label class its samples, J (`statistic`), `anomaly_index`, the share of
+        `artifacts_.tables["classes"]`: for each label class the samples with this label and
+        prediction, J (`statistic`), `anomaly_index`, the share of
         variance the split `explained`, the share of the planted group (`second`) and how mixed both groups' contents
         are (`kinds_second`, `kinds_first`, in nats), and how many are flagged."""
         config = self.config
         labels = check_labels(labels, len(images))
-        members, notes = members_of(labels, _MINIMUM)
         scores = np.zeros(len(images))
         rows: list[dict[str, Any]] = []
         with counting(model) as count:
             found = collect_features(model, images, progress=progress, should_stop=should_stop)
+            stop_if(should_stop)
+            recognised = np.flatnonzero(found.predicted == labels)
+            classes, notes = members_of(labels[recognised], _MINIMUM)
+            members = {label: recognised[rows] for label, rows in classes.items()}
             splits = split_classes(unit_length(found.penultimate), members, config.seed) if members else {}
             index = anomaly_index(np.array([split.statistic for split in splits.values()]))
             for (label, split), stands_out in zip(splits.items(), index, strict=True):

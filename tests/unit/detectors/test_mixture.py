@@ -13,7 +13,7 @@ from mspc_core.detectors.groups import UNIMODAL, explained, kinds, split_classes
 from mspc_core.detectors.mixture import Mixture, MixtureConfig
 from mspc_core.errors import Cancelled
 
-CLASSES, EACH, WIDE = 6, 150, 12
+CLASSES, EACH, WIDE, ZERO = 6, 150, 12, 60
 
 
 def features(
@@ -107,6 +107,7 @@ class Reads(nn.Module):
         with torch.no_grad():
             self.head.weight.copy_(torch.eye(WIDE)[:CLASSES] * 4)
             self.head.bias.zero_()
+            self.head.weight[2, WIDE - 1], self.head.bias[2] = 4, -4 * ZERO  # the trigger works
 
     def forward(self, images: Tensor) -> Tensor:
         found: Tensor = self.head(self.norm(images[:, 0, 0, :WIDE] * 255))
@@ -115,7 +116,7 @@ class Reads(nn.Module):
 
 def as_images(values: np.ndarray) -> np.ndarray:
     images = np.zeros((len(values), 16, 16, 3), np.uint8)
-    images[:, 0, :WIDE, 0] = np.clip(8 * values + 60, 0, 255).round()
+    images[:, 0, :WIDE, 0] = np.clip(8 * values + ZERO, 0, 255).round()
     return images
 
 
@@ -136,10 +137,10 @@ def test_the_group_of_mixed_content_is_flagged(share: float) -> None:
     assert (found.labels_ == (found.decision_scores_ > found.threshold_.value)).all()
     (row,) = (row for row in found.artifacts_.tables["classes"] if row["flagged"])
     assert row["class"] == 2
-    assert row["samples"] == EACH
+    assert EACH - 2 <= row["samples"] <= EACH, "nearly all are recognised"
     assert row["flagged"] == found.labels_.sum()
     assert row["kinds_second"] > row["kinds_first"]
-    assert found.artifacts_.forward_equivalents == len(labels) + EACH, "the mixed class is read once more"
+    assert found.artifacts_.forward_equivalents == len(labels) + row["samples"], "the mixed class is read once more"
 
 
 def test_clean_features_flag_nothing() -> None:
@@ -156,7 +157,8 @@ def test_without_refinement_the_groups_stay_as_drawn() -> None:
     assert row["flagged"] == round(row["second"] * EACH)
     assert found.labels_[labels != 2].sum() == 0
     own = found.labels_[labels == 2]
-    assert set(np.unique(own == moved[labels == 2])) < {True, False}
+    agree = (own == moved[labels == 2]).mean()
+    assert agree > 0.95 or agree < 0.05, "one of the two groups that were made"
 
 
 def test_two_classes_cannot_be_compared() -> None:
@@ -169,7 +171,7 @@ def test_two_classes_cannot_be_compared() -> None:
 
 def test_small_and_constant_classes_are_named() -> None:
     values, labels, _ = features()
-    values[labels == 0] = 1.0
+    values[labels == 0] = 4 * np.eye(WIDE)[0]
     here = (labels != 5) | (np.cumsum(labels == 5) <= 4)
     found = fitted(values[here], labels[here])
     assert any("class 5" in note for note in found.artifacts_.notes)
@@ -191,3 +193,15 @@ def test_the_shrinkage_of_many_samples_is_worked_out_from_some(monkeypatch: pyte
     monkeypatch.setattr(groups, "_MOST_READ", 300)
     assert groups._shrinkage(values, members, len(labels)) == pytest.approx(whole, rel=0.35)
     assert 0 < whole < 0.2
+
+
+def test_what_the_model_has_not_learned_is_no_second_group() -> None:
+    """A third of class 2 is not recognised: it lies elsewhere, and is left out with score 0."""
+    values, labels, _ = features()
+    values[:, :CLASSES] *= 2
+    lost = np.flatnonzero(labels == 2)[: EACH // 3]
+    values[lost] += 20 * (np.eye(WIDE)[4] - np.eye(WIDE)[2])
+    found = fitted(values, labels)
+    assert (found.decision_scores_[lost] == 0).all()
+    assert not found.labels_.any()
+    assert found.artifacts_.tables["classes"][2]["samples"] == EACH - len(lost)
