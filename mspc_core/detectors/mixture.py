@@ -33,6 +33,7 @@ from mspc_core.detectors.surprise import cross_ridge, principal
 from mspc_core.engine.forward import counting
 from mspc_core.errors import Progress, ShouldStop, stop_if
 
+_COMPARED = 6  # classes, for one to stand out from
 _MINIMUM = 10  # samples of a class, to speak of two groups
 _FOLDS, _PENALTY = 5, 3e-4  # of the regression, as in the second opinion
 
@@ -95,6 +96,8 @@ class Mixture:
                 stop_if(should_stop)
                 own = members[label]
                 logits, ratio = found.logits[own], float(min(stands_out / config.threshold, split.explained / UNIMODAL))
+                if len(splits) < _COMPARED:
+                    ratio = min(ratio, 1.0)
                 mixed = [kinds(logits[part], label) for part in (split.second, ~split.second)]
                 if mixed[1] > mixed[0]:
                     split, mixed = split.turned_over(), mixed[::-1]
