@@ -125,6 +125,11 @@ def anomaly_indices(table: list[dict[str, Any]], key: str = "") -> list[float]:
     return found
 
 
+def _least(total: int) -> float:
+    """Flagged samples of a class that a case takes."""
+    return max(_LEAST, _LEAST_SHARE * total)
+
+
 def _by_class(
     name: str, strength: Callable[[dict[str, Any]], bool], key: str = ""
 ) -> Callable[[pd.DataFrame, dict[str, Any]], _Case]:
@@ -135,7 +140,7 @@ def _by_class(
 
     def case(scores: pd.DataFrame, record: dict[str, Any]) -> _Case:
         table = record["tables"]["classes"]
-        least = max(_LEAST, _LEAST_SHARE * len(scores))
+        least = _least(len(scores))
         named = {
             int(row["class"]): {**row, "anomaly_index": round(index, 2)}
             for row, index in zip(table, anomaly_indices(table, key), strict=True)
@@ -168,7 +173,7 @@ def _second_opinion(scores: pd.DataFrame, record: dict[str, Any]) -> _Case:
 
 def _mixture(scores: pd.DataFrame, record: dict[str, Any]) -> _Case:
     """What it flags, which is nothing outside of classes that stand out by its own rule."""
-    least = max(_LEAST, _LEAST_SHARE * len(scores))
+    least = _least(len(scores))
     rows = record["tables"]["classes"]
     named = {
         int(row["class"]): {**row, "anomaly_index": round(row["anomaly_index"], 2)}

@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mspc_core.detectors.classwise import EXP_2, UNIMODAL, anomaly_border
 from ui.text import plotly_text
 from ui.theme import BACKDOOR, CLEAN, NEUTRAL, figure_layout
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
-
-LIMIT, UNIMODAL = 7.39, 0.75  # of the anomaly index, and of the variance that one mode explains
-_MAD_TO_STD = 1.4826
 
 
 def label_of(labels: list[str], row: dict[str, Any]) -> str:
@@ -22,7 +20,7 @@ def label_of(labels: list[str], row: dict[str, Any]) -> str:
     return labels[number] if number < len(labels) else f"class {number}"
 
 
-def mixture_figure(rows: list[dict[str, Any]], labels: list[str], limit: float = LIMIT) -> go.Figure:
+def mixture_figure(rows: list[dict[str, Any]], labels: list[str], limit: float = EXP_2) -> go.Figure:
     """Every class: the share that the split explains (right is two modes), and the gain of two groups, logarithmic.
 
     Dashed lines are the limits that both have to be exceeded. rows: the detector's table of classes.
@@ -47,7 +45,7 @@ def mixture_figure(rows: list[dict[str, Any]], labels: list[str], limit: float =
         )
     dashed = {"color": NEUTRAL, "width": 1.5, "dash": "dash"}
     figure.add_vline(x=UNIMODAL, line=dashed)
-    border = stands_out_above(gains, limit)
+    border = anomaly_border(gains, limit)
     if border is not None:
         figure.add_hline(y=border, line=dashed)
     layout = figure_layout(300)
@@ -56,9 +54,3 @@ def mixture_figure(rows: list[dict[str, Any]], labels: list[str], limit: float =
     layout["yaxis"] |= {"title": "gain of two groups", "type": "log", "tickvals": ticks}
     figure.update_layout(**layout)
     return figure
-
-
-def stands_out_above(gains: np.ndarray, limit: float) -> float | None:
-    """The gain above which a class stands out; None where too few classes can be compared or all are alike."""
-    spread = _MAD_TO_STD * float(np.median(np.abs(gains - np.median(gains)))) if len(gains) >= 3 else 0.0
-    return float(np.median(gains)) + limit * spread if spread > 0 else None

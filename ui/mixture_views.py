@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from mspc_core.detectors.classwise import EXP_2
 from mspc_core.runs import Run
 from ui import cache, evidence, figures_mixture
 from ui.text import HELP, plain
@@ -22,7 +23,7 @@ def show(run: Run) -> None:
     st.subheader("The feature mixture", help=HELP["feature mixture"])
     st.markdown(_explanation(int(record.get("flagged") or 0)))
     labels = evidence.class_labels(run)
-    limit = float((record.get("config") or {}).get("threshold") or figures_mixture.LIMIT)
+    limit = float((record.get("config") or {}).get("threshold") or EXP_2)
     left, right = st.columns([1.2, 1.4], gap="large")
     with left:
         st.plotly_chart(

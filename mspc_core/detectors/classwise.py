@@ -11,6 +11,7 @@ import numpy as np
 from mspc_core.errors import InputError
 
 EXP_2 = float(np.exp(2.0))  # 7.389, the published threshold of the anomaly index
+UNIMODAL = 0.75  # of the variance: what a split in two of a uniform distribution explains, the flattest with one mode
 _MAD_TO_STD = 1.4826  # standard deviations of a Gaussian for one MAD,
 _MEAN_TO_STD = 1.2533  # and for one mean absolute deviation
 
@@ -49,14 +50,27 @@ def anomaly_index(values: np.ndarray) -> np.ndarray:
     Where the MAD is 0 (half of the values are the same), 1.2533 times the mean absolute deviation takes its place.
     """
     values = np.asarray(values, dtype=np.float64)
+    spread = _spread(values)
+    return (values - np.median(values)) / spread if spread else np.zeros(len(values))
+
+
+def anomaly_border(values: np.ndarray, limit: float) -> float | None:
+    """The value whose anomaly index among `values` is `limit`; None where every index is 0."""
+    values = np.asarray(values, dtype=np.float64)
+    spread = _spread(values)
+    return float(np.median(values)) + limit * spread if spread else None
+
+
+def _spread(values: np.ndarray) -> float:
+    """The unit of the anomaly index; 0 where none stands out from the others."""
     if len(values) < 3:
-        return np.zeros(len(values))
-    distance = values - np.median(values)
+        return 0.0
+    distance = np.abs(values - np.median(values))
     tiny = 1e-12 * max(1.0, float(np.abs(values).max()))
-    spread = _MAD_TO_STD * float(np.median(np.abs(distance)))
+    spread = _MAD_TO_STD * float(np.median(distance))
     if spread <= tiny:
-        spread = _MEAN_TO_STD * float(np.abs(distance).mean())
-    return distance / spread if spread > tiny else np.zeros(len(values))
+        spread = _MEAN_TO_STD * float(distance.mean())
+    return spread if spread > tiny else 0.0
 
 
 def side(margin: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Does a class fall into two groups, and which of them was planted? The statistics behind the feature mixture.
+"""Does a class fall into two groups, and which of them was planted? The statistics behind SCAn and the feature mixture.
 
 Pure functions on arrays. Features are scaled to unit length first: their direction says what the network sees, their
 length how sure it is, and the length of an honest class varies more than anything else.
@@ -18,7 +18,6 @@ import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.covariance import ledoit_wolf_shrinkage
 
-UNIMODAL = 0.75  # of the variance: what a split of a uniform distribution explains
 _MOST_APART = 50  # classes; with more, one is so small a part that leaving it out changes little
 _MOST_READ = 50_000  # samples that the shrinkage is worked out from
 _TINY = 1e-12
@@ -42,6 +41,16 @@ class Split(NamedTuple):
         return self._replace(margin=-self.margin)
 
 
+class TwoMeans(NamedTuple):
+    """sizes: of both groups, int [2]. margin: float64 [n], the log likelihood ratio of the smaller group to the other.
+    statistic: J, by how much the mean squared distance to the centre drops."""
+
+    fitted: KMeans
+    sizes: np.ndarray
+    margin: np.ndarray
+    statistic: float
+
+
 def unit_length(features: np.ndarray) -> np.ndarray:
     """[N, D] → every row of length 1 (rows of zeros stay)."""
     found: np.ndarray = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), _TINY)
@@ -61,13 +70,13 @@ def split_classes(features: np.ndarray, members: dict[int, np.ndarray], seed: in
         own = _centred(features[rows])
         whole, count = whole + own.T @ own, count + len(own)
     shrinkage = _shrinkage(features, members, count)
-    common = _whitening(whole / max(1, count), shrinkage)
+    common = whitener(whole / max(1, count), shrinkage)
     apart = 1 < len(members) <= _MOST_APART
     found = {}
     for label, rows in members.items():
         own, white = _centred(features[rows]), common
         if apart:
-            white = _whitening((whole - own.T @ own) / (count - len(rows)), shrinkage)
+            white = whitener((whole - own.T @ own) / (count - len(rows)), shrinkage)
         split = two_groups(own @ white, seed)
         if split is not None:
             found[label] = split
@@ -100,7 +109,8 @@ def _centred(features: np.ndarray) -> np.ndarray:
     return found
 
 
-def _whitening(within: np.ndarray, shrinkage: float) -> np.ndarray:
+def whitener(within: np.ndarray, shrinkage: float) -> np.ndarray:
+    """S_e^(-1/2), [D, D], of a covariance [D, D] that is shrunk by this share towards a multiple of the identity."""
     size = max(float(np.trace(within)) / len(within), _TINY)
     values, vectors = np.linalg.eigh((1 - shrinkage) * within + shrinkage * size * np.eye(len(within)))
     found: np.ndarray = (vectors / np.sqrt(values.clip(1e-9 * size))) @ vectors.T
@@ -109,7 +119,14 @@ def _whitening(within: np.ndarray, shrinkage: float) -> np.ndarray:
 
 def two_groups(white: np.ndarray, seed: int) -> Split | None:
     """2-means of whitened features [n, D]; the smaller group is the second. None if all features are the same."""
-    if float(np.abs(white).max(initial=0.0)) <= 1e-6:
+    found = two_means(white, seed)
+    return None if found is None else Split(found.margin, found.statistic, explained(white, seed))
+
+
+def two_means(white: np.ndarray, seed: int) -> TwoMeans | None:
+    """2-means of whitened features [n, D] and what it gains. None if all features are the same."""
+    centred = white - white.mean(0)
+    if float(np.abs(centred).max()) <= 1e-6 * max(1.0, float(np.abs(white).max())):
         return None
     fitted = KMeans(2, n_init=10, random_state=seed).fit(white)
     sizes = np.bincount(fitted.labels_, minlength=2)
@@ -118,8 +135,8 @@ def two_groups(white: np.ndarray, seed: int) -> Split | None:
     squared = fitted.transform(white) ** 2
     small = int(sizes.argmin())
     margin = (squared[:, 1 - small] - squared[:, small]) / 2
-    statistic = float((white**2).sum() - squared.min(1).sum()) / len(white)
-    return Split(margin, statistic, explained(white, seed))
+    statistic = float((centred**2).sum() - squared.min(1).sum()) / len(white)
+    return TwoMeans(fitted, sizes, margin, statistic)
 
 
 def explained(white: np.ndarray, seed: int) -> float:

@@ -9,7 +9,7 @@ which group is clean. Here both are taken from the data itself:
    has not learned of an honest class would be a second group as well.
 1. How samples vary is measured on the *other* classes (`groups.split_classes`), where the poison of this one is not.
 2. A class is mixed if the gain of two groups over one stands out from the other classes' (anomaly index above e², as
-   published) *and* the split explains more variance than any single mode would (`groups.UNIMODAL`).
+   published) *and* the split explains more variance than any single mode would (`classwise.UNIMODAL`).
 3. The group whose contents are more mixed, by the classes that come next after the label, is the planted one.
 4. What all layers show of this class is then regressed on the groups, every sample judged by a fit on others, and the
    groups are drawn again: features before the last layer alone have lost part of what tells poison from clean samples.
@@ -26,9 +26,9 @@ from torch import nn
 
 from mspc_core.detectors.base import Artifacts, CleanData, Needs, Threshold
 from mspc_core.detectors.catalog import CATALOG
-from mspc_core.detectors.classwise import EXP_2, anomaly_index, both, check_labels, members_of, note_constant
+from mspc_core.detectors.classwise import EXP_2, UNIMODAL, anomaly_index, both, check_labels, members_of, note_constant
 from mspc_core.detectors.features import collect_features, collect_statistics
-from mspc_core.detectors.groups import UNIMODAL, kinds, split_classes, unit_length
+from mspc_core.detectors.groups import kinds, split_classes, unit_length
 from mspc_core.detectors.surprise import cross_ridge, principal
 from mspc_core.engine.forward import counting
 from mspc_core.errors import Progress, ShouldStop, stop_if
@@ -76,10 +76,9 @@ class Mixture:
         should_stop: ShouldStop | None = None,
     ) -> Self:
         """See `Detector.fit`. One forward an image, and another one for images of mixed classes.
-        `artifacts_.tables["classes"]`: for each label class the samples with this label and
-        prediction, J (`statistic`), `anomaly_index`, the share of
-        variance the split `explained`, the share of the planted group (`second`) and how mixed both groups' contents
-        are (`kinds_second`, `kinds_first`, in nats), and how many are flagged."""
+        `artifacts_.tables["classes"]`: for each label class its samples that are recognised, J (`statistic`),
+        `anomaly_index`, the share of variance the split `explained`, the share of the planted group (`second`), how
+        mixed both groups' contents are (`kinds_second`, `kinds_first`, in nats), and how many are flagged."""
         config = self.config
         labels = check_labels(labels, len(images))
         scores = np.zeros(len(images))
@@ -120,6 +119,8 @@ class Mixture:
                 )
         if 0 < len(splits) < 3:
             notes.append("Fewer than three classes can be compared, so that none stands out: nothing was flagged.")
+        elif 0 < len(splits) < _COMPARED:
+            notes.append(f"Fewer than {_COMPARED} classes can be compared, too few to trust one: nothing was flagged.")
         self.decision_scores_ = scores
         self.threshold_ = Threshold(0.5, "natural", CATALOG["mixture"].rule)
         self.labels_ = scores > 0.5

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from sklearn.cluster import KMeans
 from sklearn.covariance import ledoit_wolf_shrinkage
 from torch import nn
 
@@ -26,6 +25,7 @@ from mspc_core.detectors.base import Artifacts, CleanData, Needs, Threshold
 from mspc_core.detectors.catalog import CATALOG
 from mspc_core.detectors.classwise import EXP_2, anomaly_index, both, check_labels, members_of, note_constant
 from mspc_core.detectors.features import collect_features
+from mspc_core.detectors.groups import two_means, whitener
 from mspc_core.engine.forward import counting
 from mspc_core.errors import InputError, Progress, ShouldStop, stop_if
 
@@ -143,10 +143,7 @@ def whitening(centred: np.ndarray, labels: np.ndarray) -> np.ndarray:
     names, owner = np.unique(labels, return_inverse=True)
     means = np.stack([centred[owner == k].mean(0) for k in range(len(names))])
     shrinkage = float(ledoit_wolf_shrinkage((centred - means[owner]).astype(np.float64), assume_centered=True))
-    size = max(float(np.trace(within)) / len(within), 1e-12)
-    values, vectors = np.linalg.eigh((1 - shrinkage) * within + shrinkage * size * np.eye(len(within)))
-    found: np.ndarray = (vectors / np.sqrt(values.clip(1e-9 * size))) @ vectors.T
-    return found
+    return whitener(within, shrinkage)
 
 
 def two_groups(white: np.ndarray, known: np.ndarray, seed: int) -> tuple[np.ndarray, float] | None:
@@ -155,15 +152,12 @@ def two_groups(white: np.ndarray, known: np.ndarray, seed: int) -> tuple[np.ndar
 
     margin is the log likelihood ratio of the groups. None if all features are the same.
     """
-    if float(np.abs(white - white.mean(0)).max()) <= 1e-6 * max(1.0, float(np.abs(white).max())):
+    found = two_means(white, seed)
+    if found is None:
         return None
-    groups = KMeans(2, n_init=10, random_state=seed).fit(white)
-    sizes = np.bincount(groups.labels_, minlength=2)
-    if not sizes.all():
-        return None
-    suspicious = int(sizes.argmin())
+    margin = found.margin
     if len(known):
-        suspicious = int((np.bincount(groups.predict(known), minlength=2) / sizes).argmin())
-    squared = groups.transform(white) ** 2  # [n, 2]
-    statistic = float(((white - white.mean(0)) ** 2).sum() - squared.min(1).sum()) / len(white)
-    return (squared[:, 1 - suspicious] - squared[:, suspicious]) / 2, statistic
+        shares = np.bincount(found.fitted.predict(known), minlength=2) / found.sizes
+        if shares.argmin() != found.sizes.argmin():
+            margin = -margin
+    return margin, found.statistic

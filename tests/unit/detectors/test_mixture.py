@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from mspc_core.detectors import groups
-from mspc_core.detectors.classwise import EXP_2, anomaly_index
-from mspc_core.detectors.groups import UNIMODAL, explained, kinds, split_classes, two_groups, unit_length
+from mspc_core.detectors.classwise import EXP_2, UNIMODAL, anomaly_index
+from mspc_core.detectors.groups import explained, kinds, split_classes, two_groups, unit_length
 from mspc_core.detectors.mixture import Mixture, MixtureConfig
 from mspc_core.errors import Cancelled
 
@@ -205,3 +205,11 @@ def test_what_the_model_has_not_learned_is_no_second_group() -> None:
     assert (found.decision_scores_[lost] == 0).all()
     assert not found.labels_.any()
     assert found.artifacts_.tables["classes"][2]["samples"] == EACH - len(lost)
+
+
+def test_few_classes_are_said_to_be_few() -> None:
+    values, labels, _ = features(planted=2)
+    here = labels < 5
+    found = fitted(values[here], labels[here])
+    assert not found.labels_.any()
+    assert any("Fewer than 6 classes" in note for note in found.artifacts_.notes)

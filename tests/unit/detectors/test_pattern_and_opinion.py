@@ -11,7 +11,7 @@ from torch import nn
 
 from mspc_core.attacks.badnets import BadNets
 from mspc_core.attacks.blend import Blend
-from mspc_core.detectors.groups import UNIMODAL
+from mspc_core.detectors.classwise import UNIMODAL
 from mspc_core.detectors.mixture import Mixture
 from mspc_core.detectors.opinion import Blinding
 from mspc_core.detectors.pattern import Pattern, PatternConfig

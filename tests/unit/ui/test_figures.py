@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mspc_core.detectors.classwise import anomaly_border
 from ui import figures, figures_data, figures_mixture
 from ui.figures_data import counts_at, histogram, line_position, roc, score_range, selected_range
 
@@ -200,6 +201,6 @@ def test_the_figure_of_the_feature_mixture_shows_its_limits() -> None:
     assert [list(trace.y) for trace in figure.data] == [[5.0, 6.0, 7.0], [90.0]]
     assert figure.layout.shapes[0].x0 == 0.75
     # median 6.5; distances 1.5, 0.5, 0.5, 83.5 with median 1
-    assert figure.layout.shapes[1].y0 == pytest.approx(6.5 + 7.39 * 1.4826)
-    assert figures_mixture.stands_out_above(np.array([1.0, 2.0]), 7.39) is None
-    assert figures_mixture.stands_out_above(np.array([2.0, 2.0, 2.0]), 7.39) is None
+    assert figure.layout.shapes[1].y0 == pytest.approx(6.5 + np.exp(2) * 1.4826)
+    assert anomaly_border(np.array([1.0, 2.0]), 7.39) is None
+    assert anomaly_border(np.array([2.0, 2.0, 2.0]), 7.39) is None
