@@ -90,8 +90,9 @@ OURS: dict[str, Facts] = {
             "regression on what all layers show then draws the border again."
         ),
         limits=(
-            "Needs a class that stands out: poison in most classes (all-to-all, random labels) makes them alike. A "
-            "class that honestly holds two kinds of images, where no other does, looks the same as poison."
+            "Needs a class that stands out: poison in most classes (all-to-all, random labels) makes them alike, and "
+            "below six classes nothing is flagged. A class that honestly holds two kinds of images, where no other "
+            "does, looks the same as poison."
         ),
     ),
 }
