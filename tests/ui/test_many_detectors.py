@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from mspc_core.detectors import REGISTRY, catalog
+from mspc_core.detectors import REGISTRY
 from mspc_core.detectors.base import Needs
 from mspc_core.detectors.catalog import CATALOG
 from mspc_core.detectors.facts import Facts
@@ -30,19 +31,22 @@ def fact(title: str, needs: Needs) -> Facts:
 
 
 @pytest.fixture(autouse=True)
-def small_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The default detectors and three others, so that these tests do not depend on who is registered."""
+def small_catalogue() -> Iterator[None]:
+    """The default detectors and three others, so that these tests do not depend on who is registered.
+
+    `patch.dict` puts both back as they were, in their order; deleting names one by one would put them back reversed.
+    """
     kept = {name: CATALOG[name] for name in DEFAULT_DETECTORS}
     made = {
         "free": fact("Free", Needs()),
         "trusting": fact("Trusting", Needs(clean_data=True)),
         "normed": fact("Normed", Needs(batch_norm=True)),
     }
-    for name in [name for name in CATALOG if name not in kept]:
-        monkeypatch.delitem(catalog.CATALOG, name)
-    for name, facts in made.items():
-        monkeypatch.setitem(catalog.CATALOG, name, facts)
-        monkeypatch.setitem(REGISTRY, name, "mspc_core.detectors.spc:SPC")
+    with (
+        patch.dict(CATALOG, kept | made, clear=True),
+        patch.dict(REGISTRY, dict.fromkeys(made, "mspc_core.detectors.spc:SPC")),
+    ):
+        yield
 
 
 def text_of(at: AppTest) -> str:
