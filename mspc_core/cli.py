@@ -6,6 +6,7 @@ Exit status 0: done. 2: bad input, one line on stderr. 130: cancelled; what was 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -281,6 +282,8 @@ def work(folder: str) -> int:
     """The worker process of a job folder (started by the app)."""
     from mspc_core.work import work_on
 
+    if hasattr(os, "nice"):
+        os.nice(5)  # whoever clicks in the app meanwhile goes first
     return _status_code(work_on(Path(folder)).state)
 
 
