@@ -5,7 +5,7 @@ Shared by the app's pages (as `ui.figures_data`) and the report.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -73,6 +73,17 @@ def histogram(scores: np.ndarray, truth: np.ndarray | None, natural: tuple[float
         return Bins(edges, np.histogram(values, edges)[0], None, missing, discrete)
     bad = np.asarray(truth, dtype=bool)[usable]
     return Bins(edges, np.histogram(values[~bad], edges)[0], np.histogram(values[bad], edges)[0], missing, discrete)
+
+
+def rebinned(bins: Bins, scores: np.ndarray, truth: np.ndarray | None) -> Bins:
+    """Other scores counted in the bars of a histogram, for instance a part of its samples. scores [N]; truth: bool [N]
+    or None."""
+    usable = np.isfinite(scores)
+    missing = int((~usable).sum())
+    if truth is None:
+        return replace(bins, clean=np.histogram(scores[usable], bins.edges)[0], backdoor=None, missing=missing)
+    clean, backdoor = (np.histogram(scores[usable & part], bins.edges)[0] for part in (~truth, truth))
+    return replace(bins, clean=clean, backdoor=backdoor, missing=missing)
 
 
 def line_position(bins: Bins, threshold: float) -> float:

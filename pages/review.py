@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from mspc_core.runs import Run
-from ui import cache, evidence, filters, review_desk, review_views, state
+from ui import cache, evidence, filter_query, filters, review_desk, review_views, state
 from ui.errors import friendly
 from ui.gallery import gallery
 from ui.review_desk import PAGE, Desk
@@ -23,7 +23,7 @@ def focus(desk: Desk) -> None:
     colour: Any = {"keep": "green", "remove": "orange", "unsure": "violet"}.get(decision, "gray")
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.markdown(f"**{where}**", width="content")
-        words = review_views.DECISION_WORDS.get(decision, "undecided")
+        words = filter_query.DECISIONS.get(decision, "undecided")
         st.badge(words, icon=evidence.DECISION_ICONS.get(decision), color=colour)
     overlay = bool(st.session_state.get("review-overlay", True))
     review_views.focus_image(desk.run, desk.scores, desk.position, overlay)
@@ -116,7 +116,7 @@ with friendly():
     scores, decisions = cache.scores_of(run), cache.decisions_of(run)
     decided = filters.decision_column(scores, decisions)
     wanted, by, descending = review_views.choose_filter(run, scores)
-    queue = review_views.queue_for(run, wanted, by, descending, decided)
+    queue = review_views.queue_for(run, wanted, by, descending)
     desk = Desk(run, scores, queue, decided)
     review_views.progress(decided, queue)
     left, right = st.columns([1, 1.45], gap="large")

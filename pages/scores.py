@@ -174,7 +174,7 @@ def show_strip(
 ) -> None:
     """The first images in the selected range, or those with the highest scores."""
     low, high = chosen or (-np.inf, np.inf)
-    queue = evidence.queue_of(run, filters.SampleFilter(score=(detector, low, high)), f"{detector}_score")
+    queue = evidence.queue_of(run, filters.SampleFilter(ranges=((detector, low, high),)), f"{detector}_score")
     title = filters.title_of(detector)
     with st.container(horizontal=True, vertical_alignment="center"):
         if chosen:

@@ -14,6 +14,7 @@ from mspc_core.runs import Run
 from ui import cache, figures_data, filters, verdicts
 from ui.class_rows import ClassRow, class_rows
 from ui.errors import friendly
+from ui.filters import View
 from ui.gallery import Tile
 from ui.text import percent, plain, short
 from ui.theme import BACKDOOR, CLEAN, FLAGGED, LEVELS
@@ -102,26 +103,47 @@ def pictures_of(run: Run, rows: np.ndarray) -> np.ndarray | None:
         return None
 
 
-def bins_of(run: Run, detector: str) -> figures_data.Bins:
-    """The histogram of a detector's scores (cached)."""
-    return _bins(str(run.folder), cache.stamp(run.folder / "scores.parquet"), detector)
+def bins_of(run: Run, detector: str, shown: View | None = None) -> figures_data.Bins:
+    """The histogram of a detector's scores (cached). shown: count only these samples, in the bars of all."""
+    stamp = cache.stamp(run.folder / "scores.parquet")
+    whole = _bins(str(run.folder), stamp, detector)
+    if shown is None or shown.everything:
+        return whole
+    return _bins_within(str(run.folder), stamp, detector, shown.token, shown.positions, whole)
 
 
-def curves_of(run: Run) -> dict[str, figures_data.Roc]:
-    """ROC curves of all finished detectors (cached); {} while the truth is unknown."""
+def curves_of(run: Run, shown: View | None = None) -> dict[str, figures_data.Roc]:
+    """ROC curves of all finished detectors (cached); {} while the truth is unknown. shown: of these samples only."""
     stamps = cache.stamp(run.folder / "scores.parquet"), cache.stamp(run.folder / "summary.json")
-    return _curves(str(run.folder), *stamps)
+    return _curves(str(run.folder), *stamps, *_within(shown))
 
 
-def class_rows_of(run: Run) -> list[ClassRow]:
-    """The table of classes (cached)."""
+def class_rows_of(run: Run, shown: View | None = None) -> list[ClassRow]:
+    """The table of classes (cached). shown: count only these samples."""
     stamps = cache.stamp(run.folder / "scores.parquet"), cache.stamp(run.folder / "summary.json")
-    return _class_rows(str(run.folder), *stamps, len(class_names(run)))
+    return _class_rows(str(run.folder), *stamps, len(class_names(run)), *_within(shown))
+
+
+def table_of(run: Run, shown: View) -> pd.DataFrame:
+    """The rows of the run's table that pass a filter."""
+    scores = cache.scores_of(run)
+    return scores if shown.everything else scores.iloc[shown.positions]
+
+
+def _within(shown: View | None) -> tuple[str, np.ndarray | None]:
+    """A filter's token and positions for caches; the same whether there is no filter or one that lets all pass."""
+    return ("", None) if shown is None or shown.everything else (shown.token, shown.positions)
 
 
 def queue_of(run: Run, wanted: filters.SampleFilter, by: str, descending: bool = True) -> np.ndarray:
     """Positions that pass a filter (its part on decisions left aside), sorted (cached)."""
     return _queue(str(run.folder), cache.stamp(run.folder / "scores.parquet"), wanted, by, descending)
+
+
+def queue_in(run: Run, shown: View, by: str, descending: bool = True) -> np.ndarray:
+    """Positions that pass a filter, sorted (cached)."""
+    stamp = cache.stamp(run.folder / "scores.parquet")
+    return _queue_in(str(run.folder), stamp, shown.token, by, descending, shown.positions)
 
 
 def sample_tiles(
@@ -177,10 +199,30 @@ def _bins(folder: str, changed: int, detector: str) -> figures_data.Bins:
     return figures_data.histogram(values, filters.known_truth(scores), figures_data.NATURAL_RANGE.get(detector))
 
 
-@st.cache_data(max_entries=8, show_spinner=False)
-def _curves(folder: str, scores_changed: int, summary_changed: int) -> dict[str, figures_data.Roc]:
+@st.cache_data(max_entries=48, show_spinner=False)
+def _bins_within(
+    folder: str, changed: int, detector: str, token: str, _positions: np.ndarray, _whole: figures_data.Bins
+) -> figures_data.Bins:
+    scores = cache.scores_of(Run(Path(folder)))
+    truth = filters.known_truth(scores)
+    values = scores[f"{detector}_score"].to_numpy(dtype=float)[_positions]
+    return figures_data.rebinned(_whole, values, None if truth is None else truth[_positions])
+
+
+@st.cache_resource(max_entries=24, show_spinner=False)
+def _queue_in(folder: str, changed: int, token: str, by: str, descending: bool, _positions: np.ndarray) -> np.ndarray:
+    found = filters.ordered(cache.scores_of(Run(Path(folder))), _positions, by, descending)
+    found.setflags(write=False)
+    return found
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _curves(
+    folder: str, scores_changed: int, summary_changed: int, token: str, _positions: np.ndarray | None
+) -> dict[str, figures_data.Roc]:
     run = Run(Path(folder))
     scores = cache.scores_of(run)
+    scores = scores if _positions is None else scores.iloc[_positions]
     truth = filters.known_truth(scores)
     if truth is None:
         return {}
@@ -193,10 +235,13 @@ def _curves(folder: str, scores_changed: int, summary_changed: int) -> dict[str,
     return found
 
 
-@st.cache_data(max_entries=8, show_spinner=False)
-def _class_rows(folder: str, scores_changed: int, summary_changed: int, classes: int) -> list[ClassRow]:
+@st.cache_data(max_entries=16, show_spinner=False)
+def _class_rows(
+    folder: str, scores_changed: int, summary_changed: int, classes: int, token: str, _positions: np.ndarray | None
+) -> list[ClassRow]:
     run = Run(Path(folder))
-    return class_rows(cache.scores_of(run), classes, cache.summary_of(run))
+    scores = cache.scores_of(run)
+    return class_rows(scores if _positions is None else scores.iloc[_positions], classes, cache.summary_of(run))
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)

@@ -15,6 +15,7 @@ from mspc_core.distributions import (
     counts_at,
     histogram,
     line_position,
+    rebinned,
     roc,
 )
 
@@ -27,6 +28,7 @@ __all__ = [
     "counts_at",
     "histogram",
     "line_position",
+    "rebinned",
     "roc",
     "score_range",
     "selected_range",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,8 +33,8 @@ class SampleFilter:
     """Empty fields let everything pass. classes: predicted classes. flagged: by at least one detector. flagged_by: by
     all of these.
     decisions: any of keep, remove, unsure, open. disagreement: some detectors flag it and others do not.
-    score: (detector, low, high). text: part of the path or of the sample id, in any case.
-    agreement: which of some detectors flag it."""
+    ranges: (detector, low, high), at most one of each detector. text: part of the path or of the sample id, in any
+    case. agreement: which of some detectors flag it. picked: name of a saved pick (`mspc_core.picks`)."""
 
     suspects: bool = False
     flagged: bool = False
@@ -42,9 +42,33 @@ class SampleFilter:
     flagged_by: tuple[str, ...] = ()
     decisions: tuple[str, ...] = ()
     disagreement: bool = False
-    score: tuple[str, float, float] | None = None
+    ranges: tuple[tuple[str, float, float], ...] = ()
     text: str = ""
     agreement: Agreement | None = None
+    picked: str = ""
+
+    def range_of(self, detector: str) -> tuple[float, float] | None:
+        """The range of a detector's scores that passes, or None when all do."""
+        return next(((low, high) for name, low, high in self.ranges if name == detector), None)
+
+    def with_range(self, detector: str, chosen: tuple[float, float] | None) -> SampleFilter:
+        """The same with another range of a detector's scores; None: without one."""
+        others = tuple(part for part in self.ranges if part[0] != detector)
+        return replace(self, ranges=others if chosen is None else (*others, (detector, *chosen)))
+
+
+@dataclass(frozen=True)
+class View:
+    """What a filter leaves of a run's table. positions: in the table, ascending, read-only, int64. token: names the
+    filter and the decisions it looked at, for caches; empty where everything passes."""
+
+    wanted: SampleFilter
+    positions: np.ndarray
+    token: str = ""
+
+    @property
+    def everything(self) -> bool:
+        return not self.token
 
 
 def detector_names(columns: Any) -> list[str]:
@@ -110,9 +134,18 @@ def decision_column(scores: pd.DataFrame, decisions: dict[str, str]) -> np.ndarr
     return found
 
 
-def positions(scores: pd.DataFrame, wanted: SampleFilter, decisions: dict[str, str] | None = None) -> np.ndarray:
-    """Positions in the table that pass every part of the filter, ascending, int64."""
+def positions(
+    scores: pd.DataFrame,
+    wanted: SampleFilter,
+    decisions: dict[str, str] | None = None,
+    picked: np.ndarray | None = None,
+) -> np.ndarray:
+    """Positions in the table that pass every part of the filter, ascending, int64. picked: those of the saved pick."""
     kept = np.ones(len(scores), dtype=bool)
+    if wanted.picked:
+        kept[:] = False
+        if picked is not None:
+            kept[picked] = True
     if wanted.suspects:
         kept &= suspects_of(scores)
     if wanted.flagged:
@@ -124,10 +157,10 @@ def positions(scores: pd.DataFrame, wanted: SampleFilter, decisions: dict[str, s
     if wanted.disagreement:
         flags = [flags_of(scores, name) for name in detector_names(scores.columns)]
         kept &= np.logical_or.reduce(flags) & ~np.logical_and.reduce(flags) if flags else False
-    if wanted.score is not None:
-        name, low, high = wanted.score
-        values = scores[f"{name}_score"].to_numpy(dtype=float)
-        kept &= (values >= low) & (values <= high)
+    for name, low, high in wanted.ranges:
+        if f"{name}_score" in scores:
+            values = scores[f"{name}_score"].to_numpy(dtype=float)
+            kept &= (values >= low) & (values <= high)
     if wanted.agreement is not None:
         kept &= agreeing(scores, wanted.agreement)
     if wanted.decisions:

@@ -9,36 +9,22 @@ import pandas as pd
 import streamlit as st
 
 from mspc_core.runs import Run
-from ui import agreement, cache, compute, evidence, filters, images
+from ui import cache, compute, evidence, filters, images, shared_filter
 from ui.filters import SampleFilter
 from ui.inspect_views import score_table, truth_words
 from ui.text import percent, plain, short
 
-DECISION_WORDS = {"open": "undecided", "keep": "keep", "remove": "remove", "unsure": "unsure"}
 LARGE = 384
 
 
-def parse_score(text: str | None, scores: pd.DataFrame) -> tuple[str, float, float] | None:
-    """`spc:0.5:1` from the URL as (detector, low, high); None for anything else."""
-    name, _, rest = (text or "").partition(":")
-    low, _, high = rest.partition(":")
-    try:
-        found = (name, float(low), float(high))
-    except ValueError:
-        return None
-    return found if f"{name}_score" in scores and np.isfinite(found[1:]).all() else None
-
-
 def choose_filter(run: Run, scores: pd.DataFrame) -> tuple[SampleFilter, str, bool]:
-    """The filter bar. Returns the filter, the column to sort by, and whether from high to low."""
+    """The filter bar. Returns the shared filter narrowed to the queue, the column to sort by, and whether from high to
+    low."""
+    wanted = shared_filter.bar(run).wanted
     names = filters.detector_names(scores.columns)
-    wanted = SampleFilter(
-        score=parse_score(st.query_params.get("score"), scores),
-        agreement=agreement.from_text(st.query_params.get("agree"), names),
-    )
     has_suspects = bool(filters.suspects_of(scores).any())
     kinds = (["Suspects"] if has_suspects else []) + ["Flagged by any", "All"]
-    default = "All" if wanted.score or wanted.agreement else kinds[0]
+    default = "All" if wanted != SampleFilter() else kinds[0]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         kind = st.segmented_control("Queue", kinds, default=default, required=True, key=f"queue-{run.id}")
         verdict = ["suspect_score"] if "suspect_score" in scores else []
@@ -52,7 +38,6 @@ def choose_filter(run: Run, scores: pd.DataFrame) -> tuple[SampleFilter, str, bo
             width=160,
         )
         order = st.selectbox("Order", ["high to low", "low to high"], key=f"order-{run.id}", width=140)
-        wanted = _more_filters(run, names, wanted)
         st.text_input(
             "Reviewer",
             key="reviewer",
@@ -62,69 +47,13 @@ def choose_filter(run: Run, scores: pd.DataFrame) -> tuple[SampleFilter, str, bo
             persist_state="session",
             help="Stored with each decision. Undo takes back your own actions only.",
         )
-        _chips(wanted)
-    wanted = replace(wanted, suspects=kind == "Suspects", flagged=kind == "Flagged by any")
-    return wanted, by, order == "high to low"
+    suspects, flagged = wanted.suspects or kind == "Suspects", wanted.flagged or kind == "Flagged by any"
+    return replace(wanted, suspects=suspects, flagged=flagged), by, order == "high to low"
 
 
-def _more_filters(run: Run, names: list[str], wanted: SampleFilter) -> SampleFilter:
-    labels = evidence.class_labels(run)
-    present = [row.number for row in evidence.class_rows_of(run) if row.samples]
-    with st.popover("Filter", icon=":material/filter_alt:"):
-        chosen = st.multiselect(
-            "Predicted class",
-            present,
-            format_func=lambda number: labels[number],
-            key=f"filter-class-{run.id}",
-        )
-        flagged = st.multiselect("Flagged by", names, format_func=filters.title_of, key=f"filter-flag-{run.id}")
-        decisions = st.multiselect(
-            "Decision",
-            list(DECISION_WORDS),
-            format_func=lambda name: DECISION_WORDS[name],
-            key=f"filter-decision-{run.id}",
-        )
-        disagree = st.toggle(
-            "Detectors disagree",
-            key=f"filter-disagree-{run.id}",
-            help="At least one flags the image, another does not.",
-        )
-        text = st.text_input("Path or sample id contains", key=f"filter-text-{run.id}")
-    return replace(
-        wanted,
-        classes=tuple(chosen),
-        flagged_by=tuple(flagged),
-        decisions=tuple(decisions),
-        disagreement=bool(disagree),
-        text=text,
-    )
-
-
-def _chips(wanted: SampleFilter) -> None:
-    """What the page was opened with; a click drops it."""
-
-    def clear(name: str) -> None:
-        st.query_params.pop(name, None)
-
-    found = []
-    if wanted.score is not None:
-        name, low, high = wanted.score
-        found.append(
-            ("score", f"{plain(filters.title_of(name), 30)} {low:.2f} to {high:.2f}", "Show all scores again.")
-        )
-    if wanted.agreement is not None:
-        found.append(
-            ("agree", plain(agreement.words_of(wanted.agreement), 60), "Show all images again, whoever flags them.")
-        )
-    for name, label, help_text in found:
-        icon = ":material/close:"
-        st.button(label, icon=icon, on_click=clear, args=(name,), help=help_text, key=f"clear-{name}")
-
-
-def queue_for(run: Run, wanted: SampleFilter, by: str, descending: bool, decided: np.ndarray) -> np.ndarray:
-    """Positions that pass the whole filter, in order. decided: each sample's decision, object [N]."""
-    queue = evidence.queue_of(run, replace(wanted, decisions=()), by, descending)
-    return queue[np.isin(decided[queue].astype(str), wanted.decisions)] if wanted.decisions else queue
+def queue_for(run: Run, wanted: SampleFilter, by: str, descending: bool) -> np.ndarray:
+    """Positions that pass the whole filter, in order."""
+    return evidence.queue_in(run, shared_filter.view_of(run, wanted), by, descending)
 
 
 def progress(decided: np.ndarray, queue: np.ndarray) -> None:

@@ -18,6 +18,7 @@ from mspc_core.jobs import JobStatus
 from mspc_core.runs import Run
 from ui import cache
 from ui.errors import friendly, show_error
+from ui.filter_query import KEYS
 from ui.text import plain, short, when
 from ui.theme import LEVELS
 
@@ -76,10 +77,13 @@ def selected_run() -> Run | None:
 
 
 def select_run(run_id: str | None) -> None:
-    """Select a run (None: forget the selection). A sample of another run is dropped."""
-    if run_id != st.session_state.get(_RUN):
+    """Select a run (None: forget the selection). A sample of another run is dropped, and so is the filter."""
+    before = st.session_state.get(_RUN)
+    if run_id != before:
         st.session_state.pop(_SAMPLE, None)
         _set_query("sample", None)
+        for key in KEYS if before else ():  # without one before, a link is being opened: its filter counts
+            _set_query(key, None)
     st.session_state[_RUN] = run_id
     _set_query("run", run_id)
 

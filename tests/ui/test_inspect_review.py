@@ -176,24 +176,24 @@ class TestReview:
         at = open_page("review", run=tiny_run.id)
         at.segmented_control(f"queue-{tiny_run.id}").set_value("All").run()
         assert "Image 1 of 48" in text_of(at)
-        at.multiselect(f"filter-class-{tiny_run.id}").set_value([1]).run()
+        at.multiselect("filter-classes").set_value([1]).run()
         count = int((tiny_run.scores()["predicted"] == 1).sum())
         assert f"of {count} decided" in progress(at)
-        at.text_input(f"filter-text-{tiny_run.id}").set_value("no such path").run()
+        at.text_input("filter-text").set_value("no such path").run()
         assert "No image passes this filter" in text_of(at)
 
     def test_a_score_range_from_scores_is_applied_and_can_be_cleared(self, open_page: OpenPage, tiny_run: Run) -> None:
         at = open_page("review", run=tiny_run.id, score="spc:0.6:1.0")
         count = int((tiny_run.scores()["spc_score"] >= 0.6).sum())
         assert f"of {count} decided" in progress(at)
-        at.button("clear-score").click().run()
+        at.button("chip-0").click().run()
         assert "of 48 decided" in progress(at)
 
     @pytest.mark.parametrize("score", ["spc", "spc:a:b", "no:0:1", "spc:nan:inf", ":::", "<b>:0:1"])
     def test_a_strange_score_range_is_ignored(self, score: str, open_page: OpenPage, tiny_run: Run) -> None:
         at = open_page("review", run=tiny_run.id, score=score)
         assert not at.exception
-        assert "clear-score" not in [button.key for button in at.button]
+        assert "chip-0" not in [button.key for button in at.button]
 
     def test_truth_is_hidden_until_asked_for(self, open_page: OpenPage, tiny_run: Run) -> None:
         at = open_page("review", run=tiny_run.id)
