@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,12 @@ import numpy as np
 import streamlit as st
 
 from mspc_core.runs import Run
-from ui import agreement, cache, evidence, figures_matrix, filters, state
+from ui import agreement, cache, evidence, figures_matrix, filters, score_explore, shared_filter, state
 from ui.agreement import Pattern, Votes
-from ui.filters import Agreement, SampleFilter
-from ui.gallery import gallery
+from ui.filters import Agreement, View
 from ui.text import count, percent, plain, plural
 from ui.theme import PLOTLY_CONFIG
 
-STRIP = 24
 _NOTHING = ""
 ABOUT = (
     "Agreement tells where to look first, not what is true. Detectors that rest on the same idea (SPC and MSPC both "
@@ -25,22 +24,24 @@ ABOUT = (
 )
 
 
-def show(run: Run, finished: list[str]) -> None:
+def show(run: Run, finished: list[str], shown: View) -> None:
     """Heat map of pairs, votes, patterns, and the images behind a choice."""
     st.subheader("Where the detectors agree")
     if len(finished) < 2:
         st.caption("There is nothing to compare yet: this takes two finished detectors.")
         return
-    st.fragment(_section)(run, finished)
+    st.fragment(_section)(run, finished, shown)
 
 
-def _section(run: Run, finished: list[str]) -> None:
+def _section(run: Run, finished: list[str], shown: View) -> None:
     st.caption(ABOUT)
     names = _choose_detectors(run, finished)
     if len(names) < 2:
         st.caption("Choose at least two detectors.")
         return
-    voted, found = _counted(str(run.folder), cache.stamp(run.folder / "scores.parquet"), tuple(names))
+    part = None if shown.everything else shown.positions
+    stamp = cache.stamp(run.folder / "scores.parquet")
+    voted, found = _counted(str(run.folder), stamp, tuple(names), shown.token, part)
     options = _options(tuple(names), voted, found)
     key = f"agree-{run.id}"
     if st.session_state.get(key) not in options:
@@ -49,7 +50,7 @@ def _section(run: Run, finished: list[str]) -> None:
     with left:
         _votes(run, voted, options.get(st.session_state[key]), tuple(names))
     with right:
-        _pairs(run, names)
+        _pairs(run, names, shown)
     _patterns(run, found, names)
     chosen = st.selectbox(
         "Show the images",
@@ -60,7 +61,7 @@ def _section(run: Run, finished: list[str]) -> None:
         help="Or click a bar, or a row of the table of patterns.",
     )
     if wanted := options.get(chosen):
-        _images(run, wanted)
+        _images(run, wanted, shown)
 
 
 def _choose_detectors(run: Run, finished: list[str]) -> list[str]:
@@ -124,7 +125,7 @@ def _votes(run: Run, voted: Votes, chosen: Agreement | None, names: tuple[str, .
     evidence.table_under(table, key=f"{key}-table", column_config=share)
 
 
-def _pairs(run: Run, names: list[str]) -> None:
+def _pairs(run: Run, names: list[str], shown: View) -> None:
     """The heat map of pairs."""
     st.markdown("**Pairs of detectors**")
     measure: Any = st.segmented_control(
@@ -136,7 +137,7 @@ def _pairs(run: Run, names: list[str]) -> None:
         key=f"agree-measure-{run.id}",
         label_visibility="collapsed",
     )
-    flags = agreement.flag_matrix(cache.scores_of(run), names)
+    flags = agreement.flag_matrix(evidence.table_of(run, shown), names)
     matrix = agreement.pairwise(flags, measure)
     titles = [filters.title_of(name) for name in names]
     both = flags.astype(np.int64).T @ flags.astype(np.int64)
@@ -196,11 +197,12 @@ def _patterns(run: Run, found: list[Pattern], names: list[str]) -> None:
     st.caption("● flags the images of this row; detectors without a mark do not. Choose a row to see its images.")
 
 
-def _images(run: Run, wanted: Agreement) -> None:
+def _images(run: Run, wanted: Agreement, shown: View) -> None:
     """The images of the choice, the highest scores first, and the way to Review."""
     scores = cache.scores_of(run)
     by = filters.default_sort(scores)
-    queue = evidence.queue_of(run, SampleFilter(agreement=wanted), by)
+    within = shared_filter.view_of(run, replace(shown.wanted, agreement=wanted))
+    queue = evidence.queue_in(run, within, by)
     truth = filters.known_truth(scores)
     known = (
         f", {percent(float(truth[queue].mean()))} of them true backdoors" if truth is not None and len(queue) else ""
@@ -208,24 +210,23 @@ def _images(run: Run, wanted: Agreement) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         said = f"**{plural(len(queue), 'image')}** {plain(agreement.words_of(wanted), 300)}{known}"
         st.markdown(said, width="content")
+        if len(queue) and st.button("Filter the page", icon=":material/filter_alt:", key=f"agree-filter-{run.id}"):
+            shared_filter.change(run, agreement=wanted)
+            st.rerun(scope="app")
         if len(queue) and st.button("Review these", icon=":material/fact_check:", key=f"agree-review-{run.id}"):
-            state.go("review", agree=agreement.as_text(wanted), sample=None)
-    shown = queue[:STRIP]
-    pictures = evidence.pictures_of(run, scores["row"].to_numpy()[shown])
-    if pictures is None:
-        st.caption("The images cannot be shown: the data set of this run was deleted.")
-        return
-    detector = by.removesuffix("_score")
-    tiles = evidence.sample_tiles(scores, shown, evidence.class_names(run), detector, truth=truth)
-    clicked = gallery(pictures, tiles, key=f"agree-strip-{run.id}", label="Images of this choice", size=64)
-    if clicked:
-        state.go("inspect", sample=clicked)
-    rest = len(queue) - len(shown)
-    st.caption((f"… and {count(rest)} more. " if rest > 0 else "") + "Click an image to inspect it.")
+            shared_filter.change(run, agreement=wanted)
+            st.session_state[f"queue-{run.id}"] = "All"
+            state.go("review", sample=None)
+    key, detector = f"agree-strip-{run.id}", by.removesuffix("_score")
+    selected = state.selected_sample(run)
+    score_explore.images_strip(run, queue, detector, key=key, truth=truth, selected=selected)
 
 
 @st.cache_data(max_entries=24, show_spinner=False)
-def _counted(folder: str, changed: int, names: tuple[str, ...]) -> tuple[Votes, list[Pattern]]:
+def _counted(
+    folder: str, changed: int, names: tuple[str, ...], token: str, _positions: np.ndarray | None
+) -> tuple[Votes, list[Pattern]]:
     scores = cache.scores_of(Run(Path(folder)))
+    scores = scores if _positions is None else scores.iloc[_positions]
     flags, truth = agreement.flag_matrix(scores, list(names)), filters.known_truth(scores)
     return agreement.votes(flags, truth), agreement.patterns(flags, list(names), truth)

@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from mspc_core.runs import Run
-from ui import compare_data, compare_runs, evidence, figures, figures_matrix, filters, state
+from ui import compare_data, compare_runs, evidence, figures_curves, figures_matrix, filters, state
 from ui.compare_data import CLEAN_DATA, FIGURES, VERDICT, RunFacts
 from ui.text import HELP, plain, plural, short
 from ui.theme import LEVELS, PLOTLY_CONFIG, LineStyle, line_style
@@ -149,7 +149,7 @@ def _show_curves(
 ) -> int:
     curves = {row.id: compare_runs.curve_of(*compare_runs.key_of(folders[row.id]), name) for row in rows}
     found = {key: curve for key, curve in curves.items() if curve is not None}
-    figure = figures.roc_figure(found, log=log, height=440, titles=titles, styles=styles)
+    figure = figures_curves.roc_figure(found, log=log, height=440, titles=titles, styles=styles)
     alt = "ROC curves of one detector in several runs; the table above has their AUROC."
     st.plotly_chart(figure, key="compare-roc", config=PLOTLY_CONFIG, alt=alt)
     return len(found)

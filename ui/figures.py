@@ -1,4 +1,4 @@
-"""Plotly figures of scores: histograms with a threshold, ROC curves, probabilities over the scale. Free of streamlit.
+"""Plotly figures of scores: histograms with a threshold, probabilities over the scale. Free of streamlit.
 
 Every figure has a `…_table` twin with the same numbers, for readers who cannot see it or want the values.
 """
@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ui.figures_data import Bins, Roc, line_position
-from ui.filters import title_of
+from ui.figures_data import Bins, line_position
 from ui.text import plotly_text, short
-from ui.theme import BACKDOOR, CLEAN, FLAGGED, HATCH, NEUTRAL, LineStyle, detector_style, figure_layout
+from ui.theme import ACCENT, BACKDOOR, CLEAN, FLAGGED, HATCH, NEUTRAL, figure_layout
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 _SERIES_COLOURS = ("#3987C4", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#8E7CC3", "#A6761D", "#56B4E9")
 _DASHES = ("solid", "dash", "dot", "dashdot")
-FEW = 5  # more ROC curves than this: the legend stands beside the figure and the chosen one is drawn stronger
 
 
 def histogram_figure(
@@ -35,12 +33,13 @@ def histogram_figure(
     compact: bool = False,
     colour: str = CLEAN,
     chosen: tuple[float, float] | None = None,
+    marked: float | None = None,
 ) -> go.Figure:
     """Bars of a detector's score with its threshold; a second, dotted line marks the natural rule when it was moved.
 
     With known truth clean and backdoored samples stand side by side; else one colour counts all. Selecting bars
     returns their places on the score axis (`figures_data.score_range`). compact: a small multiple without legend.
-    chosen: a range of scores to set off; bars outside it are pale.
+    chosen: a range of scores to set off; bars outside it are pale. marked: the score of the selected image.
     """
     import plotly.graph_objects as go
 
@@ -84,6 +83,20 @@ def histogram_figure(
     )
     if log:
         figure.update_yaxes(dtick=1, range=[-0.3, float(np.log10(max(2, bins.total.max()))) + 0.15])
+    if marked is not None and np.isfinite(marked):
+        figure.add_annotation(
+            x=marked,
+            y=0,
+            text="" if compact else "selected",
+            showarrow=True,
+            arrowcolor=ACCENT,
+            arrowwidth=2,
+            arrowhead=2,
+            ax=0,
+            ay=-26,
+            yref="paper",
+            font={"size": 11, "color": ACCENT},
+        )
     moved = abs(threshold - natural) > 1e-9
     if moved:
         figure.add_vline(x=line_position(bins, natural), line={"color": NEUTRAL, "width": 1.5, "dash": "dot"})
@@ -120,109 +133,6 @@ def histogram_table(bins: Bins, threshold: float) -> pd.DataFrame:
     columns["flagged"] = bins.centres > threshold + 1e-9
     table = pd.DataFrame(columns)
     return table[bins.total > 0].reset_index(drop=True)
-
-
-def roc_figure(
-    curves: dict[str, Roc],
-    *,
-    chosen: str = "",
-    log: bool = False,
-    height: int = 360,
-    titles: dict[str, str] | None = None,
-    styles: dict[str, LineStyle] | None = None,
-) -> go.Figure:
-    """ROC curves, each with its operating point; the legend is sorted by AUROC. log: false-positive rate on a log axis.
-
-    The names are detectors unless `titles` and `styles` say otherwise. chosen: the curve that stands out.
-    """
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
-    smallest, many = 1e-4, len(curves) > FEW
-    order = sorted(curves, key=lambda name: -curves[name].auroc)
-    for name in sorted(order, key=lambda name: name == chosen):  # the chosen one is drawn last, on top of the others
-        curve, style = curves[name], (styles or {}).get(name) or detector_style(name)
-        title = plotly_text((titles or {}).get(name) or title_of(name), 56)
-        strong = not chosen or name == chosen or not many
-        common = {
-            "legendgroup": name,
-            "legendrank": 1 + order.index(name),
-            "opacity": 1.0 if strong else 0.75,
-        }
-        figure.add_scatter(
-            x=np.maximum(curve.fpr, smallest) if log else curve.fpr,
-            y=curve.tpr,
-            mode="lines",
-            name=f"{title} · {curve.auroc:.4f}" if many else f"{title} · AUROC {curve.auroc:.4f}",
-            line={
-                "color": style.colour,
-                "width": 4 if name == chosen and many else 2.5 if strong else 1.7,
-                "dash": style.dash,
-            },
-            hovertemplate="FPR %{x:.4f}<br>TPR %{y:.3f}<extra>" + title + "</extra>",
-            **common,
-        )
-        fpr, tpr = curve.point
-        figure.add_scatter(
-            x=[max(fpr, smallest) if log else fpr],
-            y=[tpr],
-            mode="markers",
-            showlegend=False,
-            name=title,
-            marker={
-                "color": style.colour,
-                "size": 13 if strong else 9,
-                "symbol": style.symbol,
-                "line": {"width": 1.5 if strong else 1, "color": "white"},
-            },
-            hovertemplate=f"at its threshold: TPR {tpr:.3f}, FPR {fpr:.4f}<extra>{title}</extra>",
-            **common,
-        )
-    if not log:
-        figure.add_scatter(
-            x=[0, 1],
-            y=[0, 1],
-            mode="lines",
-            name="chance",
-            showlegend=False,
-            hoverinfo="skip",
-            line={"color": NEUTRAL, "width": 1, "dash": "dot"},
-        )
-    inside = {"x": 0.98, "y": 0.04, "xanchor": "right", "yanchor": "bottom", "bgcolor": "rgba(0,0,0,0)"}
-    beside = {"orientation": "v", "x": 1.02, "y": 1, "xanchor": "left", "yanchor": "top", "font": {"size": 11}}
-    if many:
-        beside |= {"title": {"text": "AUROC", "font": {"size": 11}}, "tracegroupgap": 0}
-    figure.update_layout(**figure_layout(height, legend=beside if many else inside))
-    figure.update_xaxes(
-        title="false-positive rate" + (" (log)" if log else ""),
-        type="log" if log else "linear",
-        range=[-4.05, 0.02] if log else [-0.02, 1.02],
-        dtick=1 if log else 0.25,
-        exponentformat="none",
-    )
-    figure.update_yaxes(title="true-positive rate", range=[-0.03, 1.04])
-    return figure
-
-
-def roc_table(curves: dict[str, Roc], metrics: dict[str, dict[str, Any] | None]) -> pd.DataFrame:
-    """One row a detector, the highest AUROC first; average precision, TPR and FPR at its threshold, and TPR at 1 % FPR
-    (`TPR@1%`)."""
-    import pandas as pd
-
-    rows = []
-    for name, curve in sorted(curves.items(), key=lambda item: -item[1].auroc):
-        known = metrics.get(name) or {}
-        rows.append(
-            {
-                "detector": title_of(name),
-                "AUROC": curve.auroc,
-                "AP": known.get("average_precision"),
-                "TPR": curve.point[1],
-                "FPR": curve.point[0],
-                "TPR@1%": known.get("tpr_at_1_fpr"),
-            }
-        )
-    return pd.DataFrame(rows)
 
 
 def probability_figure(

@@ -1,4 +1,4 @@
-"""Parts of the Scores page below the histogram: all detectors side by side, ROC, classes, facts."""
+"""Parts of the Scores page below the histogram: all detectors side by side, classes, facts."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from mspc_core.runs import Run
 from ui import cache, evidence, figures, filters
 from ui.class_rows import ClassRow
 from ui.detector_facts import MEMBERS
+from ui.filters import View
 from ui.text import HELP, percent, plain, plural, short
-from ui.theme import PLOTLY_CONFIG, detector_colour
+from ui.theme import detector_colour
 from ui.verdicts import tests_words
 
 _GRID = 8  # histograms shown side by side before one asks for all
@@ -52,10 +53,10 @@ def disagreement(run: Run, finished: list[str]) -> None:
         )
 
 
-def all_histograms(run: Run, finished: list[str], chosen: str) -> None:
+def all_histograms(run: Run, finished: list[str], chosen: str, within: View) -> None:
     """Each score's histogram side by side, with the share it flags; with many detectors, some of them at first."""
     st.subheader("All detectors side by side")
-    scores, shown = cache.scores_of(run), finished
+    scores, shown = evidence.table_of(run, within), finished
     if len(finished) > _GRID and not st.toggle(f"All {len(finished)}", key=f"grid-{run.id}"):
         first = [chosen, *(name for name in finished if name != chosen)][:_GRID]
         shown = [name for name in finished if name in first]
@@ -64,7 +65,7 @@ def all_histograms(run: Run, finished: list[str], chosen: str) -> None:
     for position, name in enumerate(shown):
         if position % each == 0:  # a new row: its first histogram would otherwise stand lower than its neighbours
             columns = st.columns(each, gap="medium")
-        natural, bins = evidence.natural_threshold(run, name), evidence.bins_of(run, name)
+        natural, bins = evidence.natural_threshold(run, name), evidence.bins_of(run, name, within)
         flagged = float(filters.flags_of(scores, name).mean()) if len(scores) else 0.0
         figure = figures.histogram_figure(
             bins,
@@ -80,50 +81,6 @@ def all_histograms(run: Run, finished: list[str], chosen: str) -> None:
         columns[position % each].plotly_chart(
             figure, key=f"small-{run.id}-{name}", config={"displayModeBar": False}, alt=alt
         )
-
-
-def show_roc(run: Run, chosen: str) -> None:
-    """ROC curves where the truth is known; else why there are none."""
-    st.subheader("How well each score separates", help=HELP["AUROC"])
-    curves = evidence.curves_of(run)
-    if not curves:
-        if filters.known_truth(cache.scores_of(run)) is None:
-            st.caption(
-                "Not shown: nobody knows for sure which of these images are poisoned. ROC curves need a lab data set "
-                "whose truth was recorded, such as the demo."
-            )
-        else:
-            st.caption("Not shown: this data set holds only one kind of image, so there is nothing to separate.")
-        return
-    many = len(curves) > figures.FEW
-    left, right = st.columns([1.6 if many else 1.1, 1], gap="medium", vertical_alignment="center")
-    with right:
-        log = st.toggle(
-            "False-positive rate on a log axis",
-            key=f"log-roc-{run.id}",
-            help="Spreads out the left edge, where few false alarms are allowed.",
-        )
-        records = cache.summary_of(run).get("detectors", {})
-        table = figures.roc_table(curves, {name: record.get("metrics") for name, record in records.items()})
-        st.dataframe(table, hide_index=True, width="stretch", column_config=_roc_columns())
-        st.caption(
-            "Marks: where each detector's own threshold puts it. Up and to the left is better."
-            + (" The detector chosen above is drawn strongest; click a name in the legend to hide it." if many else "")
-        )
-    alt = "ROC curves of the detectors; their figures are in the table beside it."
-    figure = figures.roc_figure(curves, chosen=chosen, log=log, height=480 if many else 360)
-    left.plotly_chart(figure, key=f"roc-{run.id}", config=PLOTLY_CONFIG, alt=alt)
-
-
-def _roc_columns() -> dict[str, Any]:
-    number = st.column_config.NumberColumn
-    return {
-        "AUROC": number(format="%.4f", help=HELP["AUROC"]),
-        "AP": number(format="%.4f", help=f"Average precision. {HELP['average precision']}"),
-        "TPR": number(format="percent", help=HELP["TPR"]),
-        "FPR": number(format="percent", help=HELP["FPR"]),
-        "TPR@1%": number(format="percent", help=HELP["TPR at 1 % FPR"]),
-    }
 
 
 def class_table(rows: list[ClassRow], labels: list[str], first: str = "") -> pd.DataFrame:
@@ -157,10 +114,10 @@ def class_table(rows: list[ClassRow], labels: list[str], first: str = "") -> pd.
     )
 
 
-def show_classes(run: Run, chosen: str) -> None:
+def show_classes(run: Run, chosen: str, within: View) -> None:
     """What the detectors flag in each predicted class; suspected targets on top."""
     st.subheader("Classes")
-    rows = evidence.class_rows_of(run)
+    rows = evidence.class_rows_of(run, within)
     if not rows:
         st.caption("This data set names no classes.")
         return

@@ -16,7 +16,7 @@ import streamlit as st
 
 from mspc_core import picks
 from mspc_core.runs import Run
-from ui import cache, evidence, filters
+from ui import cache, evidence, filters, state
 from ui.filter_query import DECISIONS, KEYS, MOST_TEXT, chips, from_query, to_query
 from ui.filters import SampleFilter, View
 from ui.text import count, plain, plural
@@ -118,6 +118,13 @@ def bar(run: Run) -> View:
         else:
             st.caption(f"**{count(len(shown.positions))}** of {plural(total, 'image')}", width="content")
     return shown
+
+
+def follow(run: Run, shown: View, selected: str | None) -> None:
+    """For fragments: run the whole page again if they changed the filter or the selected sample since it was drawn,
+    because every figure shows both."""
+    if current(run) != shown.wanted or state.selected_sample(run) != selected:
+        st.rerun(scope="app")
 
 
 def nothing_left(run: Run, shown: View) -> bool:

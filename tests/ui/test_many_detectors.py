@@ -177,7 +177,7 @@ class TestManyScores:
         chooser.set_value("strip").run()
         clean(at)
         scores = many.scores()
-        assert at.slider[0].value == 5.0
+        assert at.slider(key=f"threshold-{many.id}-strip").value == 5.0
         flagged = next(found.value for found in at.metric if found.label == "Would flag")
         assert flagged == str(int(scores["strip_flagged"].sum()))
         assert "A note of strip." in text_of(at)
@@ -204,8 +204,8 @@ class TestManyScores:
         at.button(key=f"agree-review-{many.id}").click().run()
         assert at.title[0].value == "Review"
         assert f"of {number} decided" in "\n".join(str(bar.proto.text) for bar in at.get("progress"))
-        at.button(key="clear-agree").click().run()
-        assert "clear-agree" not in [button.key for button in clean(at).button]
+        at.button(key="chip-0").click().run()
+        assert "chip-0" not in [button.key for button in clean(at).button]
 
     def test_fewer_detectors_can_be_counted(self, open_page: OpenPage, many: Run) -> None:
         at = open_page("scores", run=many.id)

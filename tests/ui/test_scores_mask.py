@@ -126,7 +126,7 @@ class TestScores:
         scores = tiny_run.scores()
         values, truth = scores["transplant_score"].to_numpy(), scores["is_backdoor"].to_numpy(bool)
         assert metric(at, "Would flag") == str((values > 0.5).sum())
-        at.slider[0].set_value(0.1).run()
+        at.slider(f"threshold-{tiny_run.id}-transplant").set_value(0.1).run()
         expected = figures_data.counts_at(values, truth, 0.1)
         assert metric(at, "Would flag") == str(expected.flagged) != str((values > 0.5).sum())
         assert metric(at, "Would keep") == str(expected.kept)
@@ -137,17 +137,17 @@ class TestScores:
     def test_another_detector_has_its_own_threshold(self, open_page: OpenPage, tiny_run: Run) -> None:
         at = open_page("scores", run=tiny_run.id)
         at.segmented_control(f"detector-{tiny_run.id}").set_value("mspc").run()
-        assert at.slider[0].value == 0.0
+        assert at.slider(f"threshold-{tiny_run.id}-mspc").value == 0.0
         assert metric(at, "Would flag") == str((tiny_run.scores()["mspc_score"] > 0).sum())
 
     def test_a_selection_filters_the_images_and_leads_to_review(self, open_page: OpenPage, tiny_run: Run) -> None:
         at = open_page("scores", run=tiny_run.id)
         values = tiny_run.scores()["transplant_score"]
-        at.session_state[f"range-{tiny_run.id}-transplant"] = (0.4, 1.1)
+        at.query_params["score"] = "transplant:0.4:1.1"
         at.run()
         said = f"**{int((values > 0.4).sum())} images** with Transplant from"
         assert said in text_of(at)
-        at.slider[0].set_value(0.9).run()
+        at.slider(f"threshold-{tiny_run.id}-transplant").set_value(0.9).run()
         assert said in text_of(at)
         next(button for button in at.button if button.label == "Clear").click().run()
         assert "Highest Transplant scores" in text_of(at)
@@ -169,7 +169,7 @@ class TestScores:
 
     def test_the_suspected_target_leads_the_table_of_classes(self, open_page: OpenPage, tiny_run: Run) -> None:
         at = open_page("scores", run=tiny_run.id)
-        table = next(found.value for found in at.dataframe if "class" in found.value)
+        table = next(found.value for found in at.dataframe if {"class", "images"} <= set(found.value))
         assert table["class"].iloc[0] == "◆ yield"
         assert TARGET == 2
 

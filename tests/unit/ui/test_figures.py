@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from mspc_core.curves import Intervals, precision_recall
 from mspc_core.detectors.classwise import anomaly_border
-from ui import figures, figures_data, figures_mixture
+from ui import figures, figures_curves, figures_data, figures_mixture
 from ui.figures_data import counts_at, histogram, line_position, roc, score_range, selected_range
 
 
@@ -171,19 +172,25 @@ def test_markup_in_class_names_is_escaped_in_figures() -> None:
     assert "&lt;b&gt;x" in figure.data[1].name
 
 
-def test_roc_table_takes_rates_from_the_curve_and_the_rest_from_the_record() -> None:
-    curve = roc(np.array([0.9, 0.1]), np.array([True, False]), 0.5)
+def test_the_table_of_curves_has_areas_intervals_and_rates() -> None:
+    scores, truth = np.array([0.9, 0.1]), np.array([True, False])
+    curve, precision = roc(scores, truth, 0.5), precision_recall(scores, truth, 0.5)
     assert curve is not None
-    table = figures.roc_table({"spc": curve}, {"spc": {"average_precision": 1.0, "tpr_at_1_fpr": 1.0}})
+    assert precision is not None
+    sure = Intervals((0.9, 1.0), (0.8, 1.0))
+    table = figures_curves.curves_table({"spc": curve}, {"spc": precision}, {"spc": sure}, {"spc": 1.0})
     assert table.iloc[0].to_dict() == {
         "detector": "SPC",
         "AUROC": 1.0,
+        "AUROC 95 %": "0.9000 – 1.0000",
         "AP": 1.0,
+        "AP 95 %": "0.8000 – 1.0000",
         "TPR": 1.0,
         "FPR": 0.0,
         "TPR@1%": 1.0,
     }
-    assert len(figures.roc_figure({"spc": curve}, log=True).data) == 2
+    assert len(figures_curves.roc_figure({"spc": curve}, log=True).data) == 2
+    assert len(figures_curves.precision_figure({"spc": precision}).data) == 2
 
 
 def test_the_figure_of_the_feature_mixture_shows_its_limits() -> None:
