@@ -180,7 +180,9 @@ def curves_table(
             row["AP 95 %"] = _range(intervals[name].average_precision)
         row |= {"TPR": curve.point[1], "FPR": curve.point[0], "TPR@1%": at_1.get(name)}
         rows.append(row)
-    return pd.DataFrame(rows)
+    order = ("detector", "AUROC", "AUROC 95 %", "AP", "AP 95 %", "TPR", "FPR", "TPR@1%")
+    table = pd.DataFrame(rows)
+    return table[[name for name in order if name in table]]
 
 
 def _range(ends: tuple[float, float]) -> str:

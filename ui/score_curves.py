@@ -64,7 +64,7 @@ def _section(run: Run, chosen: str, shown: View) -> None:
     precision = {name: curve for name in found if (curve := _precision(run, name, shown)) is not None}
     names = list(found) if every else [chosen] if chosen in found else []
     intervals = {name: sure for name in names if (sure := _intervals(run, name, shown)) is not None}
-    left, right = st.columns([1.6 if many else 1.1, 1], gap="medium", vertical_alignment="center")
+    left, right = st.columns([1.25, 1] if many else [1, 1.1], gap="medium", vertical_alignment="center")
     with right:
         table = figures_curves.curves_table(
             found, precision, intervals, {name: _at_1(run, name, shown) for name in found}

@@ -124,11 +124,12 @@ def quadrants(scores: pd.DataFrame, across: str, up: str) -> pd.DataFrame:
 
 
 def _spread(values: np.ndarray) -> float:
-    """Half the width of the jitter: a part of the smallest step between scores that take few values, else none."""
+    """Half the width of the jitter: a part of the smallest step between scores that take few values, at most a fiftieth
+    of their range; else none."""
     distinct = np.unique(values)
     if not 2 <= len(distinct) <= 64:
         return 0.0
-    return 0.35 * float(np.diff(distinct).min())
+    return min(0.35 * float(np.diff(distinct).min()), 0.02 * float(distinct[-1] - distinct[0]))
 
 
 def show_class_histograms(run: Run, detector: str, shown: View) -> None:
