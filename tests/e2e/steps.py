@@ -56,3 +56,12 @@ def becomes(page: Page, name: str, wanted: Callable[[int], bool], what: str) -> 
         page.wait_for_timeout(200)
         found = metric(page, name)
     raise AssertionError(f"{name} is {found} after a minute: {what}")
+
+
+def becomes_still(page: Page) -> None:
+    """Wait until colours and sizes have stopped moving, so that what is read from the page stays true."""
+    page.wait_for_timeout(300)
+    ending = "animation.effect.getComputedTiming().iterations !== Infinity"
+    page.evaluate(
+        f"Promise.all(document.getAnimations().filter(animation => {ending}).map(animation => animation.finished))"
+    )
