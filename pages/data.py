@@ -70,7 +70,8 @@ def images_tab(dataset: store.Dataset) -> None:
     pages = -(-len(rows) // each)
     page = min(st.session_state.get("data_page", 1), pages)
     shown = rows[(page - 1) * each : page * each]
-    st.image(data_view.contact_sheet(dataset.pixels[shown]), width="content")
+    shown_as = f"{plural(len(shown), 'image')} of this data set; listed in the table below."
+    st.image(data_view.contact_sheet(dataset.pixels[shown]), width="content", alt=shown_as)
     if pages > 1:
         st.pagination(pages, key="data_page")
     with st.expander("These images as a table", icon=":material/table:"):

@@ -32,7 +32,7 @@ button.tile:focus-visible { outline: 2px solid var(--st-primary-color); outline-
   box-shadow: inset 0 0 0 var(--edge, 1px) var(--tone, rgba(128,128,128,.25)); }
 .dimmed .picture { opacity: .45; }
 .badge { position: absolute; left: 0; top: 0; padding: 1px 6px; font-size: 11px; line-height: 16px; font-weight: 600;
-  border-radius: 5px 0 6px 0; color: #fff; background: var(--tone, #555); }
+  border-radius: 5px 0 6px 0; color: #fff; background: color-mix(in srgb, var(--tone, #555) 65%, #000); }
 .title, .note { font-size: 12px; line-height: 16px; white-space: nowrap; overflow: hidden; text-overflow: ellipsis;
   display: block; width: var(--w); }
 .title { margin-top: 3px; }

@@ -104,9 +104,17 @@ def show_demonstration(run: Run, scores: pd.DataFrame, position: int, classes: l
     left, right = st.columns([1, 2.6], gap="large")
     with left:
         first, second = st.columns(2)
-        first.image(images.outline(source[0], found.region, 256), caption="The image, region outlined", width="stretch")
+        first.image(
+            images.outline(source[0], found.region, 256),
+            caption="The image, region outlined",
+            width="stretch",
+            alt="The image with the outline of the region",
+        )
         second.image(
-            images.enlarge(images.cut_out(source[0], found.region), 256), caption="What is cut out", width="stretch"
+            images.enlarge(images.cut_out(source[0], found.region), 256),
+            caption="What is cut out",
+            width="stretch",
+            alt="The region alone",
         )
         share = f"{turned} of {len(found.others)}"
         st.markdown(f"### {share}")

@@ -129,7 +129,7 @@ def _one(found: Addition, originals: np.ndarray, place: int, classes: list[str])
         (found.images[place], f"= {after}"),
     )
     for column, (picture, caption) in zip(st.columns(3, gap="small"), pictures, strict=True):
-        column.image(images.framed(images.enlarge(picture, LARGE)), caption=caption, width="stretch")
+        column.image(images.framed(images.enlarge(picture, LARGE)), caption=caption, width="stretch", alt=caption)
 
 
 def _sentences(run: Run, found: Addition, number: int, classes: list[str]) -> None:

@@ -11,10 +11,17 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
+
+from mspc_core.runs import Run
+from tests.ui.conftest import make_dataset, make_run
+from tests.ui.consensus import add_consensus
 
 ROOT = Path(__file__).resolve().parents[2]
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -56,18 +63,63 @@ def page(browser: Browser) -> Iterator[Page]:
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of the app over an empty home folder."""
     folder = tmp_path_factory.mktemp("e2e")
+    with serving(folder / "home", folder / "server.log") as address:
+        yield address
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server over a home folder that tests may write to. run: a finished run in it, with all tests of the verdict."""
+
+    address: str
+    home: Path
+    run: Run
+
+    def url(self, page: str = "", **query: str) -> str:
+        """Address of a page (home: ""), with the finished run selected unless `run=` names another one."""
+        return f"{self.address}/{page}?{urlencode({'run': self.run.id, **query})}"
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """Within it, runs, data sets and decisions are those of this home."""
+        with inside(self.home):
+            yield
+
+
+@pytest.fixture(scope="module")
+def served(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The app over a home with a run made by hand: nothing is trained, so that it is there in seconds."""
+    folder = tmp_path_factory.mktemp("served")
+    with inside(folder / "home"):
+        run = add_consensus(make_run(make_dataset("signs")))
+    with serving(folder / "home", folder / "server.log") as address:
+        yield Served(address, folder / "home", run)
+
+
+@contextmanager
+def inside(home: Path) -> Iterator[None]:
+    """Within it, this is the home folder of the test's own process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BACKDOOR_LENS_HOME", str(home))
+        patch.delenv("BACKDOOR_LENS_REVIEWS_URL", raising=False)
+        yield
+
+
+@contextmanager
+def serving(home: Path, log: Path, **environment: str) -> Iterator[str]:
+    """Run the app over a home folder; yields its address. At the end its log must hold no traceback."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
-    environment = {**os.environ, "BACKDOOR_LENS_HOME": str(folder / "home"), "OMP_WAIT_POLICY": "PASSIVE"}
-    environment.pop("OMP_NUM_THREADS", None)
-    with (folder / "server.log").open("wb") as log:
+    variables = {**os.environ, "BACKDOOR_LENS_HOME": str(home), "OMP_WAIT_POLICY": "PASSIVE", **environment}
+    variables.pop("OMP_NUM_THREADS", None)
+    with log.open("wb") as out:
         server = subprocess.Popen(
             [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)],
             cwd=ROOT,
-            env=environment,
-            stdout=log,
-            stderr=log,
+            env=variables,
+            stdout=out,
+            stderr=out,
         )
     address = f"http://localhost:{port}"
     try:
@@ -76,10 +128,10 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 urllib.request.urlopen(f"{address}/_stcore/health", timeout=2)
                 break
             except (urllib.error.URLError, ConnectionError):
-                assert server.poll() is None, (folder / "server.log").read_text()
+                assert server.poll() is None, log.read_text()
                 time.sleep(0.1)
         yield address
-        assert "Traceback" not in (folder / "server.log").read_text()
+        assert "Traceback" not in log.read_text(), log.read_text()
     finally:
         server.terminate()
         server.wait(20)
