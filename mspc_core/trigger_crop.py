@@ -16,8 +16,8 @@ Box = tuple[int, int, int, int]  # top, bottom, left, right; the ends are outsid
 @dataclass(frozen=True)
 class Common:
     """mean: uint8 [h, w, 3]; spread: float [h, w], the standard deviation over the images, root mean square over the
-    channels, in grey levels 0 … 255; inside: the root mean square of the spread over the region's pixels, None without
-    a region or with one image."""
+    channels, in grey levels 0 … 255; inside: the median of the spread over the region's pixels (regions have a rim that
+    shows the images themselves), None without a region or with one image."""
 
     mean: np.ndarray
     spread: np.ndarray
@@ -51,5 +51,5 @@ def in_common(images: np.ndarray, region: np.ndarray) -> Common:
     """Mean and spread of images. uint8 [N, H, W, 3] with N at least 1; region: bool [H, W]."""
     values = images.astype(np.float64)
     spread = np.sqrt(values.var(0).mean(-1))  # [H, W]
-    inside = float(np.sqrt((spread[region] ** 2).mean())) if region.any() and len(images) > 1 else None
+    inside = float(np.median(spread[region])) if region.any() and len(images) > 1 else None
     return Common(np.round(values.mean(0)).astype(np.uint8), spread, inside)

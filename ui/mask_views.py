@@ -1,4 +1,4 @@
-"""Parts of the Mask page: heat maps, the rounds' table, the transplant demonstration, and why a mask is missing."""
+"""Parts of the Mask page: the rounds of the shared mask, which images to show it on, and why a mask is missing."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from mspc_core.errors import InputError
 from mspc_core.runs import Run
-from ui import cache, compute, evidence, filters, images
-from ui.gallery import Tile, gallery
-from ui.text import percent, plain
-from ui.theme import BACKDOOR, NEUTRAL
+from ui import cache, evidence, filters, images
+from ui.filters import View
+from ui.mask_player import player
+from ui.text import HELP, percent, plain, plural
 
-HEAT_PIXELS = 320
+PLAYED = 6  # images beside the animated mask
 
 
 def round_name(number: int) -> str:
@@ -45,17 +44,39 @@ def notes(run: Run, detector: str) -> None:
         st.caption(f":material/info: {plain(note, 400)}")
 
 
-def show_heat(mask: np.ndarray, label: str) -> None:
-    """A mask as a heat map with its legend and what it adds up to."""
-    st.image(images.enlarge(images.heat(mask), HEAT_PIXELS), width=HEAT_PIXELS, alt=f"Heat map: {label}")
-    scale = images.heat(np.linspace(0, 1, HEAT_PIXELS)[None].repeat(10, axis=0))
-    st.image(scale, width=HEAT_PIXELS, alt="Colour scale from 0 to 1")
-    with st.container(horizontal=True, horizontal_alignment="distribute", width=HEAT_PIXELS):
-        st.caption("0 · hidden")
-        st.caption(f"keeps {percent(float((mask > 0.5).mean()), 0)} of the image")
-        st.caption("1 · kept")
-    untouched = float(mask.min()) > 0.999
-    st.caption("Nothing is hidden yet." if untouched else "Bright pixels keep the class.")
+def shared_rounds(run: Run, shown: View) -> None:
+    """MSPC's one mask, round by round, as an animation on the strongest suspects."""
+    st.subheader("The shared mask, round by round", help=HELP["mask"])
+    rounds = cache.masks_of(run).get("mspc")
+    if rounds is None or not len(rounds):
+        explain_missing(run, "mspc", "The shared mask")
+        return
+    st.caption(
+        "MSPC learns one mask for all images in rounds: what must stay visible so that suspicious images keep their "
+        "class under every scale? Press play, or use the slider and the arrow keys."
+    )
+    scores, classes = cache.scores_of(run), evidence.class_names(run)
+    chosen, whose = strongest(scores, None, PLAYED, shown)
+    pictures = evidence.pictures_of(run, scores["row"].to_numpy()[chosen])
+    titles = [evidence.name_of(classes, int(number)) for number in scores["predicted"].to_numpy()[chosen]]
+    names = [round_words(rounds[number], number) for number in range(len(rounds))]
+    player(rounds, names, pictures, titles, key=f"player-{run.id}")
+    if pictures is None:
+        st.caption("The images cannot be shown: the data set of this run was deleted.")
+    elif len(chosen):
+        st.caption(f"The mask alone (black is hidden, bright is kept), and on the {plural(len(chosen), whose)}.")
+    rounds_table(run, rounds)
+    notes(run, "mspc")
+
+
+def round_words(mask: np.ndarray, number: int) -> str:
+    """One line on a round's mask."""
+    name = round_name(number).capitalize()
+    if float(mask.min()) > 0.999:
+        return f"{name}: nothing is hidden yet"
+    if float(mask.max()) < images.COLLAPSED:
+        return f"{name}: the mask let go of every pixel"
+    return f"{name}: keeps {percent(float((mask > 0.5).mean()), 0)} of the image (weights above one half)"
 
 
 def rounds_table(run: Run, rounds: np.ndarray) -> None:
@@ -73,74 +94,40 @@ def rounds_table(run: Run, rounds: np.ndarray) -> None:
     evidence.table_under(table, key=f"rounds-table-{run.id}")
 
 
-def pick(scores: pd.DataFrame, kind: str, number: int | None, most: int) -> np.ndarray:
-    """Positions of images to show a mask on; always the same for the same choice."""
+def pick(scores: pd.DataFrame, kind: str, number: int | None, most: int, shown: View) -> np.ndarray:
+    """Positions of images to show a mask on, of those that pass the filter; always the same for the same choice."""
+    allowed = shown.positions
     if kind == "Suspects":
-        chosen = np.flatnonzero(filters.suspects_of(scores))
+        chosen = allowed[filters.suspects_of(scores)[allowed]]
     elif kind == "Flagged":
-        chosen = np.flatnonzero(filters.flagged_by_any(scores))
+        chosen = allowed[filters.flagged_by_any(scores)[allowed]]
     elif kind == "Class" and number is not None:
-        chosen = np.flatnonzero(scores["predicted"].to_numpy() == number)
+        chosen = allowed[scores["predicted"].to_numpy()[allowed] == number]
     else:
-        chosen = np.arange(len(scores))
+        chosen = allowed
     return np.sort(np.random.default_rng(0).permutation(chosen)[:most])
 
 
-def show_demonstration(run: Run, scores: pd.DataFrame, position: int, classes: list[str]) -> None:
-    """One sample's region on other images, before and after, with the sentence that says what it did."""
-    try:
-        with st.spinner("Asking the model …", show_time=False):
-            found = compute.transplant_of(run, position)
-    except InputError as error:
-        st.info(plain(error, 300), icon=":material/block:")
-        return
-    rows = scores["row"].to_numpy()
-    source = evidence.pictures_of(run, rows[[position]])
-    others = evidence.pictures_of(run, rows[found.others])
-    if source is None or others is None:
-        st.caption("The images cannot be shown: the data set of this run was deleted.")
-        return
-    target, turned = plain(evidence.name_of(classes, found.target), 60), int(found.turned.sum())
-    left, right = st.columns([1, 2.6], gap="large")
-    with left:
-        first, second = st.columns(2)
-        first.image(
-            images.outline(source[0], found.region, 256),
-            caption="The image, region outlined",
-            width="stretch",
-            alt="The image with the outline of the region",
-        )
-        second.image(
-            images.enlarge(images.cut_out(source[0], found.region), 256),
-            caption="What is cut out",
-            width="stretch",
-            alt="The region alone",
-        )
-        share = f"{turned} of {len(found.others)}"
-        st.markdown(f"### {share}")
-        st.markdown(f"This region, cut from this image, turned **{share}** other images into *{target}*.")
-        stored = float(scores["transplant_score"].iloc[position])
-        if np.isfinite(stored) and round(stored * len(found.others)) != turned:
-            counted = round(stored * len(found.others))
-            st.caption(f"The scan counted {counted}; small numerical differences between devices can tip an answer.")
-    with right:
-        pairs = images.side_by_side(images.thumbnails(others, 64), images.thumbnails(found.images, 64))
-        tiles = [
-            Tile(
-                str(number),
-                f"{evidence.name_of(classes, int(found.before[number]))} → "
-                f"{evidence.name_of(classes, int(found.after[number]))}",
-                f"{percent(float(found.confidence[number]), 0)} sure",
-                tone=BACKDOOR if found.turned[number] else NEUTRAL,
-                badge="turned" if found.turned[number] else "",
-            )
-            for number in range(len(found.others))
-        ]
-        gallery(
-            pairs,
-            tiles,
-            key=f"pasted-{run.id}",
-            label="Other images before and after the region was pasted on them",
-            size=136,
-            clickable=False,
-        )
+def strongest(scores: pd.DataFrame, number: int | None, most: int, shown: View) -> tuple[np.ndarray, str]:
+    """The strongest suspects that pass the filter, of one predicted class or of any, and what they are called: where
+    there are no suspects the flagged images, where none is flagged those with the highest scores."""
+    allowed = shown.positions
+    if number is not None:
+        allowed = allowed[scores["predicted"].to_numpy()[allowed] == number]
+    by = filters.default_sort(scores)
+    if number is not None and "transplant_score" in scores:
+        by = "transplant_score"
+    for flags, words in ((filters.suspects_of, "strongest suspect"), (filters.flagged_by_any, "flagged image")):
+        chosen = allowed[flags(scores)[allowed]]
+        if len(chosen):
+            return filters.ordered(scores, chosen, by)[:most], words
+    return filters.ordered(scores, allowed, by)[:most], "image with the highest score"
+
+
+def elsewhere(scores: pd.DataFrame, without: np.ndarray, number: int | None, most: int) -> np.ndarray:
+    """Random images to compare with: not suspects, not among `without`, and of other classes than `number`."""
+    kept = ~filters.suspects_of(scores)
+    kept[without] = False
+    if number is not None:
+        kept &= scores["predicted"].to_numpy() != number
+    return np.sort(np.random.default_rng(1).permutation(np.flatnonzero(kept))[:most])

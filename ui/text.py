@@ -84,6 +84,14 @@ HELP: dict[str, str] = {
     "image. Suspects are above 0.5.",
     "mask": "A map over the image, from 0 (hidden) to 1 (kept), learned so that suspicious images keep their "
     "prediction. Where it stays bright is where the trigger may be.",
+    "cut": "Only where the mask is above this share of its maximum. The transplant test cuts at 0.2.",
+    "cut out": "The masked place, enlarged without smoothing. In the mean over the suspects a trigger that is the same "
+    "in all of them stays sharp, and everything else blurs. The spread is the standard deviation of each pixel.",
+    "attribution": "How much each pixel of one image speaks for the class the model gives it. Integrated Gradients "
+    "adds up gradients, Grad-CAM shows where the last convolutional block is active, Occlusion hides one place after "
+    "the other.",
+    "overlap": "IoU: the area that the mask's region and as many of the strongest pixels share, divided by the area "
+    "that either covers. Share inside: how much of what speaks for the class lies in the region.",
     "τ": "The shift: subtracted from each pixel before scaling, so that pale backgrounds stop counting as evidence.",
     "scale": "The number all pixels are multiplied by before the model looks again. Values above white are cut off.",
     "natural threshold": "A limit that follows from what the score means (a majority of scales or of changed images, "

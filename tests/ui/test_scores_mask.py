@@ -4,7 +4,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -182,41 +181,3 @@ class TestScores:
         )
         done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
         assert done.stdout.strip() == "False Review"
-
-
-class TestMask:
-    def test_shows_rounds_and_the_demonstration(self, open_page: OpenPage, tiny_run: Run) -> None:
-        at = open_page("mask", run=tiny_run.id)
-        assert at.select_slider[0].options == ["start", "round 1", "round 2", "round 3", "round 4"]
-        assert "This region, cut from this image, turned" in text_of(at)
-
-    def test_says_when_a_mask_is_still_to_come(self, open_page: OpenPage, running: Run) -> None:
-        at = open_page("mask", run=running.id)
-        assert "when MSPC has finished" in text_of(at)
-        assert "when Transplant has finished" in text_of(at)
-
-    def test_says_when_a_detector_was_not_asked_for(self, open_page: OpenPage, tiny_run: Run) -> None:
-        unfinish(tiny_run, state="finished")
-        tiny_run.save_config(replace(tiny_run.config(), detectors=("spc",)))
-        at = open_page("mask", run=tiny_run.id)
-        assert "not part of this scan" in text_of(at)
-
-    def test_a_collapsed_mask_is_explained(self, open_page: OpenPage, tiny_run: Run) -> None:
-        masks = tiny_run.masks()
-        masks["transplant"][:] = 0
-        tiny_run.save_masks(masks)
-        at = open_page("mask", run=tiny_run.id)
-        assert not at.exception
-        assert "let go of every pixel" in text_of(at)
-
-    def test_the_demonstration_agrees_with_the_detector(self, tiny_run: Run) -> None:
-        from mspc_core.detectors.transplant import Transplant, cut_region
-        from ui import cache, compute
-
-        masks, scores = tiny_run.masks()["transplant"], tiny_run.scores()
-        images = np.array(tiny_run.dataset().pixels[scores["row"].to_numpy()])
-        predicted = scores["predicted"].to_numpy()
-        regions = np.stack([cut_region(mask, 0.2) for mask in masks])
-        expected = Transplant()._score(cache.model_of(tiny_run), images, predicted, regions, lambda *_: None, None)
-        found = [compute.transplant_of(tiny_run, position).turned.mean() for position in range(0, 48, 7)]
-        assert found == pytest.approx(expected[::7])
