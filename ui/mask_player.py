@@ -127,7 +127,8 @@ export default function(component) {
   const calm = window.matchMedia('(prefers-reduced-motion: reduce)').matches;
   const step = (now) => {
     if (!playing || !player.isConnected) return;
-    const passed = now - since, turn = HOLD + FADE, round = Math.floor(passed / turn);
+    const passed = Math.max(0, now - since);  // the time of a frame may lie before the click that it follows
+    const turn = HOLD + FADE, round = Math.floor(passed / turn);
     const within = Math.max(0, (passed - round * turn - HOLD) / FADE);
     const eased = calm ? 0 : within * within * (3 - 2 * within);
     position = Math.min(last, round + eased);
