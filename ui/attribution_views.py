@@ -14,7 +14,7 @@ from ui import compute_attribution, evidence, images, mask_files
 from ui.errors import friendly
 from ui.image_choice import Picked
 from ui.mask_choice import ChosenMask
-from ui.text import HELP, percent, plain
+from ui.text import HELP, percent, plain, short
 
 PANEL = 256
 _BRIGHTEST = 0.995  # of the positive pixels: one outlier must not leave the rest of a heat map dark
@@ -87,8 +87,8 @@ def _panels(mask: ChosenMask, picked: Picked, found: dict[str, Attribution], mis
     pictures = panels(mask, picked, found)
     shown = iter(pictures[2:])
     columns = st.columns(2 + len(METHODS), gap="small")
-    columns[0].image(pictures[0], caption="The image", width="stretch", alt=f"The image: {plain(picked.name, 60)}")
-    columns[1].image(pictures[1], caption="The learned mask", width="stretch", alt=f"Heat map: {plain(mask.name, 60)}")
+    columns[0].image(pictures[0], caption="The image", width="stretch", alt=f"The image: {short(picked.name, 60)}")
+    columns[1].image(pictures[1], caption="The learned mask", width="stretch", alt=f"Heat map: {short(mask.name, 60)}")
     for column, (method, about) in zip(columns[2:], METHODS.items(), strict=True):
         with column:
             if method in found:

@@ -13,7 +13,7 @@ from ui.filters import View
 from ui.gallery import Tile, gallery
 from ui.image_choice import Picked
 from ui.mask_choice import ChosenMask
-from ui.text import HELP, plain, plural
+from ui.text import HELP, plural, short
 
 WALL, LARGE = 24, 320
 SHARED_BY, CROPS, CROP_SIZE = 64, 12, 224  # suspects in the mean, crops shown, pixels of an enlarged crop
@@ -27,10 +27,10 @@ def show(run: Run, mask: ChosenMask, picked: Picked | None, shown: View) -> None
         left, right = st.columns([1, 1.3], gap="large")
         with left:
             if picked is not None:
-                _large(run, mask, picked, opacity, cut)
+                _large(mask, picked, opacity, cut)
+            _downloads(run, mask, picked, opacity, cut)
         with right:
             _wall(run, mask, picked, mask_views.pick(cache.scores_of(run), kind, number, WALL, shown), opacity, cut)
-        _downloads(run, mask, picked, opacity, cut)
         _trigger(run, mask, shown, cut)
 
 
@@ -56,9 +56,9 @@ def _overlaid(pixels: np.ndarray, mask: np.ndarray, opacity: float, cut: float) 
     return images.overlay(pixels, fitted, opacity, cut)
 
 
-def _large(run: Run, mask: ChosenMask, picked: Picked, opacity: float, cut: float) -> None:
+def _large(mask: ChosenMask, picked: Picked, opacity: float, cut: float) -> None:
     """The image alone and under the mask."""
-    name = plain(picked.name, 60)
+    name = short(picked.name, 60)
     pair = ((picked.pixels, "The image"), (_overlaid(picked.pixels, mask.weights, opacity, cut), "Under the mask"))
     for column, (pixels, caption) in zip(st.columns(2, gap="small"), pair, strict=True):
         column.image(images.enlarge(pixels, LARGE), caption=caption, width="stretch", alt=f"{caption}: {name}")
