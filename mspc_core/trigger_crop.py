@@ -16,12 +16,10 @@ Box = tuple[int, int, int, int]  # top, bottom, left, right; the ends are outsid
 @dataclass(frozen=True)
 class Common:
     """mean: uint8 [h, w, 3]; spread: float [h, w], the standard deviation over the images, root mean square over the
-    channels, in grey levels 0 … 255; inside: the median of the spread over the region's pixels (regions have a rim that
-    shows the images themselves), None without a region or with one image."""
+    channels, in grey levels 0 … 255."""
 
     mean: np.ndarray
     spread: np.ndarray
-    inside: float | None
 
 
 def bounding_box(region: np.ndarray, margin: int = 0) -> Box | None:
@@ -47,9 +45,16 @@ def cropped(stack: np.ndarray, box: Box) -> np.ndarray:
     return stack[:, top:bottom, left:right]
 
 
-def in_common(images: np.ndarray, region: np.ndarray) -> Common:
-    """Mean and spread of images. uint8 [N, H, W, 3] with N at least 1; region: bool [H, W]."""
+def in_common(images: np.ndarray) -> Common:
+    """Mean and spread of images, uint8 [N, H, W, 3] with N at least 1."""
     values = images.astype(np.float64)
-    spread = np.sqrt(values.var(0).mean(-1))  # [H, W]
-    inside = float(np.median(spread[region])) if region.any() and len(images) > 1 else None
-    return Common(np.round(values.mean(0)).astype(np.uint8), spread, inside)
+    return Common(np.round(values.mean(0)).astype(np.uint8), np.sqrt(values.var(0).mean(-1)))
+
+
+def agreeing(own: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Pixels in which some images differ less than half as much as others do at the same place: bool [H, W].
+
+    own, others: spreads, float [H, W].
+    """
+    found: np.ndarray = own < 0.5 * others
+    return found

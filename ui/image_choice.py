@@ -86,6 +86,14 @@ def choose(run: Run, queue: np.ndarray) -> Picked | None:
                 args=(run, to),
                 disabled=to is None or (to == position and uploaded is None),
             )
+        if len(queue) and position not in (None, int(queue[0])):
+            st.button(
+                "Strongest",
+                icon=":material/first_page:",
+                key="mask-strongest",
+                on_click=take,
+                args=(run, int(queue[0])),
+            )
         with st.popover("Find an image", icon=":material/search:"):
             _search(run, scores)
         with st.popover("Upload an image", icon=":material/upload:"):

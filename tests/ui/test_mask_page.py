@@ -444,15 +444,15 @@ class TestFiles:
         }
 
 
-def test_the_trigger_is_where_the_suspects_agree(tiny_run: Run) -> None:
-    """In the test data the trigger is a white square: no spread inside, and white in the mean."""
-    from mspc_core import trigger_crop
-
-    scores, pixels = tiny_run.scores(), tiny_run.dataset().pixels
-    suspects = np.array(pixels[scores["row"].to_numpy()[scores["suspect"].to_numpy()]])
-    region = np.zeros((SIZE, SIZE), bool)
-    region[TRIGGER] = True
-    found = trigger_crop.in_common(suspects, region)
-    assert found.inside == 0.0
-    assert (found.mean[region] == 255).all()
-    assert float(np.median(found.spread[~region])) > 20
+def test_the_page_says_where_the_suspects_agree(open_page: OpenPage, tiny_run: Run) -> None:
+    """In the test data the trigger is a white square of 16 pixels, in noise that no two images share."""
+    at = open_mask(open_page, tiny_run)
+    assert "In **16 of 16** marked pixels" in text_of(at)
+    assert "as with a sticker" in text_of(at)
+    masks = tiny_run.masks()
+    masks["transplant"][TARGET] = 0
+    masks["transplant"][TARGET][:4, :4] = 1
+    tiny_run.save_masks(masks)
+    at.run()
+    assert "In **0 of 16** marked pixels" in text_of(at)
+    assert "no fixed picture" in text_of(at)

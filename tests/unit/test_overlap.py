@@ -74,14 +74,13 @@ class TestTriggerCrop:
         images = np.zeros((2, 2, 2, 3), np.uint8)
         images[:, 0, 0] = 200
         images[1, 1, 1] = (30, 60, 0)
-        region = np.array([[True, False], [False, False]])
-        found = trigger_crop.in_common(images, region)
+        found = trigger_crop.in_common(images)
         assert found.mean[0, 0].tolist() == [200, 200, 200]
         assert found.mean[1, 1].tolist() == [15, 30, 0]
-        assert found.inside == 0.0
+        assert found.spread[0].tolist() == [0, 0]
         # Standard deviations of (0, 30), (0, 60), (0, 0) are 15, 30, 0.
         assert found.spread[1, 1] == pytest.approx(np.sqrt((15**2 + 30**2) / 3))
-        assert trigger_crop.in_common(images, ~region).inside == 0.0  # the median of 0, 0 and that
 
-    def test_one_image_has_no_spread_to_speak_of(self) -> None:
-        assert trigger_crop.in_common(np.zeros((1, 2, 2, 3), np.uint8), np.ones((2, 2), bool)).inside is None
+    def test_images_agree_where_they_differ_less_than_half_as_much_as_others(self) -> None:
+        own, others = np.array([[0.0, 4.9, 5.0, 0.0]]), np.array([[40.0, 10.0, 10.0, 0.0]])
+        assert trigger_crop.agreeing(own, others).tolist() == [[True, True, False, False]]
