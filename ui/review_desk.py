@@ -72,10 +72,7 @@ class Desk:
     # --- deciding ---------------------------------------------------------------------------------------------------
 
     def decide(self, decision: Decision) -> None:
-        """Write the decision, then go to the next undecided image.
-
-        A key pressed twice before the next image is drawn decides once: nobody has seen the next image yet.
-        """
+        """Write the decision, then go to the next undecided image. A key pressed twice decides once."""
         if self.position is None or decision == self._written:
             return
         if not self._write(np.array([self.position]), decision):

@@ -108,7 +108,14 @@ def focus(desk: Desk, keys: dict[str, str], large: bool) -> None:
 
 
 def buttons(desk: Desk, keys: dict[str, str]) -> None:
-    """What can be done with the image in focus; each button shows its key."""
+    """What can be done with the image in focus; each button shows its key.
+
+    The buttons that decide belong to their image: a key that was pressed before the next image came up cannot decide
+    on that one, which nobody had seen.
+    """
+    if desk.position is None:
+        return
+    identity = str(desk.ids[desk.position])
     place, last = desk.place, len(desk.queue) - 1
 
     def flip(name: str, default: bool) -> None:
@@ -141,7 +148,7 @@ def buttons(desk: Desk, keys: dict[str, str]) -> None:
                     disabled=off.get(name, False),
                     help=action.hint or None,
                     width="stretch",
-                    key=f"key-{name}",
+                    key=f"key-{name}-{identity}" if call == desk.decide else f"key-{name}",
                 )
 
 
