@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from mspc_core.models.zoo import Normalised
+    from mspc_core.reviews import Snapshot
+
+_SNAPSHOTS = 8  # runs whose decisions are kept in memory
 
 
 def stamp(path: Path) -> int:
@@ -68,15 +71,53 @@ def model_of(run: Run) -> Normalised:
 
 
 def decisions_of(run: Run) -> dict[str, str]:
-    """sample_id → keep, remove or unsure, as decided so far. Read from the database each time."""
+    """sample_id → keep, remove or unsure, as decided so far. Shared: not to be changed."""
+    return snapshot_of(run).decisions
+
+
+def snapshot_of(run: Run) -> Snapshot:
+    """What counts now. The database is asked each time, but only what is new is read."""
     from mspc_core.reviews import ReviewStore
 
-    return ReviewStore().current(run.id)
+    store, kept = ReviewStore(), _snapshots()
+    key = (store.url, run.id)
+    found = store.snapshot(run.id, kept.get(key))
+    kept[key] = found
+    for old in list(kept)[:-_SNAPSHOTS]:
+        kept.pop(old, None)
+    return found
+
+
+def sample_index(run: Run) -> pd.Index:
+    """The sample ids of the run's table, for quick look-ups."""
+    return _index(str(run.folder), stamp(run.folder / "scores.parquet"))
+
+
+def position_of(run: Run, sample_id: str | None) -> int | None:
+    """The position of a sample in the run's table, None if it is not there."""
+    index = sample_index(run)
+    if not sample_id or sample_id not in index:
+        return None
+    found = index.get_loc(sample_id)
+    return int(found) if isinstance(found, int | np.integer) else int(np.arange(len(index))[found][0])
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _scores(folder: str, changed: int) -> pd.DataFrame:
     return Run(Path(folder)).scores()
+
+
+@st.cache_resource(show_spinner=False)
+def _snapshots() -> dict[tuple[str, str], Snapshot]:
+    """The latest snapshot of each run: replaced, never changed in place."""
+    return {}
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _index(folder: str, changed: int) -> pd.Index:
+    import pandas as pd
+
+    return pd.Index(scores_of(Run(Path(folder)))["sample_id"].to_numpy(dtype=object))
 
 
 @st.cache_resource(max_entries=6, show_spinner=False)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 UNDECIDED = "open"
+CODES = (UNDECIDED, "keep", "remove", "unsure")
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,22 @@ def agreeing(scores: pd.DataFrame, wanted: Agreement) -> np.ndarray:
     for flagged in flags.values():
         votes += flagged
     found: np.ndarray = votes == wanted.votes
+    return found
+
+
+def decision_codes(index: pd.Index, decisions: dict[str, str]) -> np.ndarray:
+    """Each sample's decision as its place in `CODES`: int8 [N]. index: the sample ids."""
+    found = np.zeros(len(index), dtype=np.int8)
+    if not decisions:
+        return found
+    import pandas as pd
+
+    numbers = {name: number for number, name in enumerate(CODES)}
+    if not index.is_unique:
+        return index.to_series().map(decisions).map(numbers).fillna(0).to_numpy(dtype=np.int8)
+    places = index.get_indexer(pd.Index(list(decisions), dtype=object))
+    codes = np.fromiter((numbers.get(name, 0) for name in decisions.values()), dtype=np.int8, count=len(decisions))
+    found[places[places >= 0]] = codes[places >= 0]
     return found
 
 

@@ -1,4 +1,5 @@
-"""A gallery of small pictures as one element: one sprite, captions, badges, and a click that names the picture.
+"""A gallery of small pictures as one element: one sprite, captions, badges, a click that names the picture, and a
+selection of many (the corner's circle, Ctrl, Shift or the space bar).
 
 Hundreds of separate images and buttons would make every rerun slow. Texts reach the browser as data and are set as
 text content, never as markup, so names of classes and files may hold anything.
@@ -6,8 +7,9 @@ text content, never as markup, so names of classes and files may hold anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import streamlit as st
@@ -31,6 +33,13 @@ button.tile:focus-visible { outline: 2px solid var(--st-primary-color); outline-
 .picture::after { content: ""; position: absolute; inset: 0; border-radius: 5px;
   box-shadow: inset 0 0 0 var(--edge, 1px) var(--tone, rgba(128,128,128,.25)); }
 .dimmed .picture { opacity: .45; }
+.check { display: none; position: absolute; right: 3px; top: 3px; width: 16px; height: 16px; border-radius: 50%;
+  box-sizing: border-box; border: 2px solid #fff; background: rgba(0,0,0,.35); color: #fff; font-size: 11px;
+  line-height: 12px; text-align: center; font-weight: 700; cursor: pointer; }
+.tile:hover .check, .tile:focus-visible .check, .wall.marking .check { display: block; }
+.marked .check { background: var(--st-primary-color); }
+.marked .check::before { content: "✓"; }
+.marked .picture { transform: scale(.88); }
 .badge { position: absolute; left: 0; top: 0; padding: 1px 6px; font-size: 11px; line-height: 16px; font-weight: 600;
   border-radius: 5px 0 6px 0; color: #fff; background: color-mix(in srgb, var(--tone, #555) 65%, #000); }
 .title, .note { font-size: 12px; line-height: 16px; white-space: nowrap; overflow: hidden; text-overflow: ellipsis;
@@ -62,10 +71,30 @@ export default function(component) {
     span.textContent = value;
     return span;
   };
+  const ids = data.tiles.map((tile) => tile.id);
+  const boxes = new Map();
+  const marked = new Set(data.tiles.filter((tile) => tile.marked).map((tile) => tile.id));
+  const draw = () => {
+    wall.classList.toggle('marking', marked.size > 0);
+    boxes.forEach((box, id) => {
+      box.classList.toggle('marked', marked.has(id));
+      box.setAttribute('aria-pressed', marked.has(id) ? 'true' : 'false');
+    });
+  };
+  // From the tile that was touched last to this one where `range` is set; all get the state that this one gets.
+  const mark = (id, range) => {
+    const from = ids.indexOf(wall.dataset.anchor), to = ids.indexOf(id), on = !marked.has(id);
+    const chosen = range && from >= 0 ? ids.slice(Math.min(from, to), Math.max(from, to) + 1) : [id];
+    chosen.forEach((one) => (on ? marked.add(one) : marked.delete(one)));
+    wall.dataset.anchor = id;
+    draw();
+    setTriggerValue('marked', { ids: chosen, on });
+  };
   const tiles = data.tiles.map((tile, position) => {
     const box = document.createElement(data.clickable ? 'button' : 'div');
     box.className = 'tile' + (tile.id === data.selected ? ' selected' : '') + (tile.dimmed ? ' dimmed' : '');
     const words = [tile.badge, tile.title, tile.note].filter(Boolean).join(', ');
+    box.dataset.id = tile.id;
     box.title = tile.hint || words;
     box.setAttribute('aria-label', words);
     if (tile.id === data.selected) box.setAttribute('aria-current', 'true');
@@ -83,13 +112,36 @@ export default function(component) {
     box.appendChild(picture);
     if (tile.title) box.appendChild(text('title', tile.title));
     if (tile.note) box.appendChild(text('note', tile.note));
-    if (data.clickable) box.onclick = () => setTriggerValue('clicked', tile.id);
+    if (data.clickable && !data.markable) box.onclick = () => setTriggerValue('clicked', tile.id);
+    if (data.markable) {
+      picture.appendChild(text('check', ''));
+      boxes.set(tile.id, box);
+      box.onclick = (event) => {
+        if (event.shiftKey || event.ctrlKey || event.metaKey || event.target.className === 'check') {
+          mark(tile.id, event.shiftKey);
+        } else {
+          wall.dataset.anchor = tile.id;
+          setTriggerValue('clicked', tile.id);
+        }
+      };
+      box.onkeydown = (event) => {
+        if (event.key !== ' ') return;
+        event.preventDefault(); // not a click, and not a scroll
+        event.stopPropagation();
+        mark(tile.id, event.shiftKey);
+      };
+      box.onkeyup = (event) => { if (event.key === ' ') event.preventDefault(); };
+    }
     const item = document.createElement('div');
     item.setAttribute('role', 'listitem');
     item.appendChild(box);
     return item;
   });
+  // Whoever walks over the tiles by keyboard stays where they are when the page is drawn again.
+  const focused = wall.getRootNode().activeElement?.dataset?.id;
   wall.replaceChildren(...tiles);
+  if (data.markable) draw();
+  if (focused && boxes.has(focused)) boxes.get(focused).focus({ preventScroll: true });
 }
 """
 
@@ -121,10 +173,14 @@ def gallery(
     selected: str | None = None,
     on_click: Callable[[str], None] | None = None,
     clickable: bool = True,
+    marks: Collection[str] = (),
+    on_mark: Callable[[list[str], bool], None] | None = None,
 ) -> str | None:
     """Draw uint8 [N, H, W, 3] with N tiles, each about `size` pixels.
 
     Returns the id of the tile that was just clicked, if any; `on_click` gets it before the rerun already.
+    marks: ids of the tiles that are selected. With `on_mark`, which gets ids and whether they were added, tiles can be
+    selected.
     """
     small = images.thumbnails(pictures, size)
     height, width = small.shape[1:3] if len(small) else (1, 1)
@@ -136,8 +192,16 @@ def gallery(
         if on_click is not None and chosen in known:
             on_click(str(chosen))
 
+    def marked() -> None:
+        found = st.session_state[key].get("marked")
+        if on_mark is None or not isinstance(found, dict) or not isinstance(found.get("ids"), list):
+            return
+        ids = [one for one in found["ids"] if isinstance(one, str) and one in known]
+        if ids:
+            on_mark(ids, found.get("on") is True)
+
     columns = min(_SPRITE_COLUMNS, max(1, len(small)))
-    sprite = images.data_url(images.sprite(small, columns), lossy=max(height, width) > 64) if len(small) else ""
+    sprite = _sprite_url(small.tobytes(), small.shape, columns) if len(small) else ""
     result = _component(
         key=key,
         data={
@@ -150,6 +214,7 @@ def gallery(
             "label": label,
             "selected": selected,
             "clickable": clickable,
+            "markable": on_mark is not None,
             "tiles": [
                 {
                     "id": tile.id,
@@ -159,11 +224,20 @@ def gallery(
                     "hint": short(tile.hint, 300) if tile.hint else "",
                     "tone": tile.tone,
                     "dimmed": tile.dimmed,
+                    "marked": tile.id in marks,
                 }
                 for tile in tiles
             ],
         },
         on_clicked_change=clicked,
+        on_marked_change=marked,
     )
     chosen = result.get("clicked")
     return str(chosen) if chosen in known else None
+
+
+@lru_cache(maxsize=16)
+def _sprite_url(pixels: bytes, shape: tuple[int, ...], columns: int) -> str:
+    """The composed picture as text. The same page of pictures is drawn again after every click."""
+    small = np.frombuffer(pixels, dtype=np.uint8).reshape(shape)
+    return images.data_url(images.sprite(small, columns), lossy=max(shape[1:3]) > 64)

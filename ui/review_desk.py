@@ -1,45 +1,56 @@
-"""The reviewer's desk: which image is in focus, what each key does, and the writing of decisions."""
+"""The reviewer's desk: which image is in focus, what each action does, and the writing of decisions."""
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import datetime
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from mspc_core.errors import InputError
-from mspc_core.reviews import Decision, ReviewStore
+from mspc_core.reviews import Decision, DecisionRecord, ReviewStore, Snapshot
+from mspc_core.reviews.evidence import detector_version, evidence_of
 from mspc_core.runs import Run
-from ui import filters, state
-from ui.text import plain, plural
+from ui import cache, filters, review_queues, state
+from ui.text import plain, plural, short, when
 
 PAGE = 40  # thumbnails on a page
-KEYS: tuple[tuple[Decision, str, str], ...] = (
-    ("keep", "Keep", "K"),
-    ("remove", "Remove", "X"),
-    ("unsure", "Unsure", "U"),
-)
+REFRESH = "review-refresh"  # set when the whole page has to be drawn again
 
 
 class Desk:
     """The run, the queue (positions in its table, in order), each sample's decision, and the image in focus.
 
-    Its methods are called by buttons before the page is drawn again: what they write is on disk by then.
+    codes: each sample's decision when the page was drawn, as in `filters.CODES`. Its methods are called by buttons
+    before the page is drawn again: what they write is on disk by then.
     """
 
-    def __init__(self, run: Run, scores: pd.DataFrame, queue: np.ndarray, decided: np.ndarray) -> None:
-        self.run, self.scores, self.queue, self.decided = run, scores, queue, decided
+    def __init__(self, run: Run, scores: pd.DataFrame, queue: np.ndarray, snapshot: Snapshot) -> None:
+        self.run, self.scores, self.queue, self.snapshot = run, scores, queue, snapshot
+        self.codes = filters.decision_codes(cache.sample_index(run), snapshot.decisions)
         self.ids = scores["sample_id"].to_numpy()
         self.page_key = f"review-page-{run.id}"
-        asked = self._position_of(state.selected_sample(run))
+        asked = cache.position_of(run, state.selected_sample(run))
         self.position = asked if asked is not None else self._first()
+        self._written: Decision | None = None
 
     @property
     def place(self) -> int | None:
         """Index of the image in focus within the queue."""
         found = np.flatnonzero(self.queue == (-1 if self.position is None else self.position))
         return int(found[0]) if len(found) else None
+
+    def decision_of(self, position: int) -> str:
+        """keep, remove, unsure or open."""
+        return filters.CODES[self.codes[position]]
+
+    def counts(self) -> dict[str, int]:
+        """How many images of the queue have which decision."""
+        found = np.bincount(self.codes[self.queue], minlength=len(filters.CODES))
+        return dict(zip(filters.CODES, found.tolist(), strict=True))
+
+    # --- moving -----------------------------------------------------------------------------------------------------
 
     def show(self, position: int | None) -> None:
         """Bring a sample into focus, and its page of thumbnails with it."""
@@ -56,50 +67,95 @@ class Desk:
 
     def click(self, identity: str) -> None:
         """To the image that was clicked."""
-        self.show(self._position_of(identity))
+        self.show(cache.position_of(self.run, identity))
+
+    # --- deciding ---------------------------------------------------------------------------------------------------
 
     def decide(self, decision: Decision) -> None:
-        """Write the decision, then go to the next undecided image."""
-        if self.position is None or not self._write([str(self.ids[self.position])], decision):
+        """Write the decision, then go to the next undecided image. A key pressed twice decides once."""
+        if self.position is None or decision == self._written:
             return
-        after = self.decided != filters.UNDECIDED
+        if not self._write(np.array([self.position]), decision):
+            return
+        self._written = decision
+        after = self.codes != 0
         after[self.position] = True
         target = filters.next_open(self.queue, after, self.position)
         self.show(target if target is not None else self.position)
 
     def decide_all(self, positions: np.ndarray, decision: Decision) -> None:
         """One decision for many images, as one action."""
-        if self._write([str(self.ids[position]) for position in positions], decision):
-            _say(f"{plural(len(positions), 'image')} marked as {decision}. Undo takes it back.")
-            st.session_state["bulk-sure"] = False
+        if len(positions) and self._write(positions, decision):
+            say(f"{plural(len(positions), 'image')} marked as {decision}. Undo takes it back.")
+            self.clear_marks()
 
     def undo(self) -> None:
-        """Take back this reviewer's last action and show what it was about."""
+        """Take back this reviewer's last action, of an earlier session too, and show what it was about."""
         try:
             taken = ReviewStore().undo(self.run.id, reviewer())
         except InputError as error:
             _fail(error)
             return
         if not taken:
-            _say("There is nothing of yours to undo.")
+            say("Nothing changed: no action of yours is left, or somebody else has decided on its images since.")
             return
-        _say(f"Took back the last decision ({plural(len(taken), 'image')}).")
-        self.show(self._position_of(taken[0]))
+        st.session_state[REFRESH] = True
+        say(f"Took back your last action ({plural(len(taken), 'image')}).")
+        self.show(cache.position_of(self.run, taken[0]))
 
-    def _write(self, samples: list[str], decision: Decision) -> bool:
+    def _write(self, positions: np.ndarray, decision: Decision) -> bool:
+        samples = [str(self.ids[position]) for position in positions]
         try:
-            ReviewStore().decide(self.run.id, samples, decision, reviewer())
-            return True
+            version = detector_version(self.run.config().versions, cache.summary_of(self.run))
+        except InputError:  # the run is gone; what was seen of it is still in this page
+            version = ""
+        try:
+            meanwhile = ReviewStore().decide(
+                self.run.id,
+                samples,
+                decision,
+                reviewer(),
+                evidence=evidence_of(self.scores, positions.tolist()),
+                detectors=version,
+                seen=self.snapshot.newest,
+            )
         except InputError as error:
             _fail(error)
             return False
+        if meanwhile and self._written is None:
+            say(meanwhile_words(meanwhile, decision, len(samples), reviewer()), "review-meanwhile")
+        st.session_state[REFRESH] = True
+        return True
 
-    def _position_of(self, identity: str | None) -> int | None:
-        found = np.flatnonzero(self.ids == (identity or ""))
-        return int(found[0]) if len(found) else None
+    # --- the selection ----------------------------------------------------------------------------------------------
+
+    @property
+    def marks(self) -> set[str]:
+        """Sample ids that are selected for a decision on many."""
+        kept: set[str] = st.session_state.setdefault(f"review-marks-{self.run.id}", set())
+        return kept
+
+    def mark(self, identities: list[str], on: bool) -> None:
+        """Add samples to the selection, or take them out."""
+        self.marks.difference_update(identities)
+        if on:
+            self.marks.update(identities)
+
+    def mark_focused(self) -> None:
+        """Add the image in focus to the selection, or take it out."""
+        if self.position is not None:
+            identity = str(self.ids[self.position])
+            self.mark([identity], identity not in self.marks)
+
+    def clear_marks(self) -> None:
+        self.marks.clear()
+
+    def marked(self) -> np.ndarray:
+        """Positions of the selection, ascending."""
+        return np.sort(review_queues.positions_of(self.run, sorted(self.marks)))
 
     def _first(self) -> int | None:
-        still = self.queue[self.decided[self.queue] == filters.UNDECIDED]
+        still = self.queue[self.codes[self.queue] == 0]
         if len(still):
             return int(still[0])
         return int(self.queue[0]) if len(self.queue) else None
@@ -110,48 +166,36 @@ def reviewer() -> str:
     return str(st.session_state.get("reviewer") or "").strip()
 
 
+def meanwhile_words(found: list[DecisionRecord], decision: str, many: int, me: str) -> str:
+    """That somebody decided on these samples after the page was drawn. found: newest first."""
+    latest = found[0]
+    who = f"“{short(latest.reviewer, 30)}”" if latest.reviewer.strip() else "A reviewer without a name"
+    if latest.reviewer == me:
+        who = "Your other window"
+    if many > 1:
+        samples = len({entry.sample_id for entry in found})
+        return f"{who} decided on {samples:,} of these meanwhile. Yours, {decision}, counts now."
+    did = "undid this" if latest.decision == "open" else f"decided {latest.decision}"
+    at = when(datetime.fromisoformat(latest.time).timestamp()).removeprefix("today ")
+    return f"{who} {did} meanwhile ({at}). Yours, {decision}, counts now."
+
+
 def messages() -> None:
     """What the last action did, or why it could not be written."""
     failed = st.session_state.pop("review-failed", None)
     if failed:
         st.error(plain(failed, 300), icon=":material/error:")
+    told = st.session_state.pop("review-meanwhile", None)
+    if told:
+        st.toast(plain(told, 300), icon=":material/group:", duration="long")
     said = st.session_state.pop("review-said", None)
     if said:
-        st.toast(plain(said, 200), icon=":material/check:")
+        st.toast(plain(said, 300), icon=":material/check:")
 
 
-def keys(desk: Desk) -> None:
-    """The buttons of the desk; each shows its key."""
-    for column, (decision, label, key) in zip(st.columns(3, gap="small"), KEYS, strict=True):
-        column.button(
-            label,
-            shortcut=key,
-            type="primary" if decision == "remove" else "secondary",
-            on_click=desk.decide,
-            args=(decision,),
-            width="stretch",
-            key=f"key-{decision}",
-        )
-    place, last = desk.place, len(desk.queue) - 1
-
-    def flip() -> None:
-        st.session_state["review-overlay"] = not st.session_state.get("review-overlay", True)
-
-    first, second, third, fourth = st.columns(4, gap="small")
-    common: dict[str, Any] = {"width": "stretch", "type": "tertiary"}
-    first.button(
-        "Back", shortcut="Left", on_click=desk.move, args=(-1,), disabled=place == 0, key="key-previous", **common
-    )
-    second.button(
-        "Next", shortcut="Right", on_click=desk.move, args=(1,), disabled=place == last, key="key-next", **common
-    )
-    third.button("Undo", shortcut="Z", on_click=desk.undo, key="key-undo", **common)
-    hint = "Show or hide the region that its class's mask keeps."
-    fourth.button("Outline", shortcut="O", on_click=flip, key="key-overlay", help=hint, **common)
-
-
-def _say(text: str) -> None:
-    st.session_state["review-said"] = text
+def say(text: str, kind: str = "review-said") -> None:
+    """Keep a message for the next drawing of the page."""
+    st.session_state[kind] = text
 
 
 def _fail(error: InputError) -> None:

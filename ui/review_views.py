@@ -1,43 +1,54 @@
-"""Parts of the Review page: the queue and its filters, the image in focus with its evidence, the wall of thumbnails."""
+"""Parts of the Review page: the queue and its order, the image in focus with its evidence, the buttons."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from mspc_core.runs import Run
-from ui import cache, compute, evidence, filters, images, shared_filter
+from ui import cache, compute, evidence, filter_query, filters, images, review_keys, review_queues, shared_filter, state
 from ui.filters import SampleFilter
 from ui.inspect_views import score_table, truth_words
-from ui.text import percent, plain, short
+from ui.review_desk import Desk
+from ui.text import count, percent, plain, short
 
-LARGE = 384
+BESIDE, ALONE = 384, 560  # pixels of the image in focus beside the wall, and in the large view
+OVERLAY, LARGE = "review-overlay", "review-large"
 
 
-def choose_filter(run: Run, scores: pd.DataFrame) -> tuple[SampleFilter, str, bool]:
-    """The filter bar. Returns the shared filter narrowed to the queue, the column to sort by, and whether from high to
-    low."""
+def choose_queue(run: Run, scores: pd.DataFrame) -> tuple[str, SampleFilter, str, bool]:
+    """The bar on top. Returns the queue's kind, the shared filter, the column to sort by, and whether from high to
+    low. The kind is kept in the address."""
     wanted = shared_filter.bar(run).wanted
-    names = filters.detector_names(scores.columns)
-    has_suspects = bool(filters.suspects_of(scores).any())
-    kinds = (["Suspects"] if has_suspects else []) + ["Flagged by any", "All"]
-    default = "All" if wanted != SampleFilter() else kinds[0]
+    kinds, key = review_queues.kinds_of(scores), f"queue-{run.id}"
+    if opened := st.session_state.pop(review_queues.OPEN, None):
+        st.session_state[key] = opened
+    elif key not in st.session_state:
+        asked = st.query_params.get(review_queues.PARAMETER)
+        st.session_state[key] = asked if asked in kinds else "all" if wanted != SampleFilter() else kinds[0]
+
+    def chosen() -> None:
+        state.select_sample(None)  # a queue begins at its first undecided image
+        st.session_state.pop(f"review-page-{run.id}", None)
+
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        kind = st.segmented_control("Queue", kinds, default=default, required=True, key=f"queue-{run.id}")
-        verdict = ["suspect_score"] if "suspect_score" in scores else []
-        options = [*verdict, *[f"{name}_score" for name in names], "confidence", "predicted", "label", "path"]
+        kind = st.selectbox(
+            "Queue", kinds, format_func=review_queues.KINDS.__getitem__, key=key, width=235, on_change=chosen
+        )
+        fixed = kind == review_queues.AUDIT
         by = st.selectbox(
             "Sort by",
-            options,
+            options := _columns(scores),
             index=options.index(filters.default_sort(scores)),
             format_func=lambda name: filters.title_of(name.removesuffix("_score")) if name.endswith("_score") else name,
             key=f"sort-{run.id}",
-            width=160,
+            width=150,
+            disabled=fixed,
         )
-        order = st.selectbox("Order", ["high to low", "low to high"], key=f"order-{run.id}", width=140)
+        order = st.selectbox("Order", ["high to low", "low to high"], key=f"order-{run.id}", width=130, disabled=fixed)
         st.text_input(
             "Reviewer",
             key="reviewer",
@@ -45,39 +56,114 @@ def choose_filter(run: Run, scores: pd.DataFrame) -> tuple[SampleFilter, str, bo
             placeholder="your name",
             width=150,
             persist_state="session",
-            help="Stored with each decision. Undo takes back your own actions only.",
+            help="Stored with each decision. Undo takes back your own actions only, of earlier sessions too. People "
+            "without a name count as one reviewer.",
         )
-    suspects, flagged = wanted.suspects or kind == "Suspects", wanted.flagged or kind == "Flagged by any"
-    return replace(wanted, suspects=suspects, flagged=flagged), by, order == "high to low"
+        keys = review_keys.load()
+        review_keys.settings(keys)
+    if st.query_params.get(review_queues.PARAMETER) != kind:
+        st.query_params[review_queues.PARAMETER] = kind
+    return kind, wanted, by, order == "high to low"
 
 
-def queue_for(run: Run, wanted: SampleFilter, by: str, descending: bool) -> np.ndarray:
-    """Positions that pass the whole filter, in order."""
-    return evidence.queue_in(run, shared_filter.view_of(run, wanted), by, descending)
+def _columns(scores: pd.DataFrame) -> list[str]:
+    names = filters.detector_names(scores.columns)
+    verdict = ["suspect_score"] if "suspect_score" in scores else []
+    return [*verdict, *[f"{name}_score" for name in names], "confidence", "predicted", "label", "path"]
 
 
-def progress(decided: np.ndarray, queue: np.ndarray) -> None:
-    """How far the review of this queue is."""
-    words, counts = np.unique(decided[queue].astype(str), return_counts=True)
-    found = dict(zip(words.tolist(), counts.tolist(), strict=True))
-    done = len(queue) - found.get(filters.UNDECIDED, 0)
-    parts = [f"{found[name]:,} {name}" for name in ("remove", "keep", "unsure") if found.get(name)]
-    text = f"**{done:,} of {len(queue):,} decided**" + (f" · {', '.join(parts)}" if parts else "")
-    st.progress(done / len(queue) if len(queue) else 0.0, text=text)
+def progress(desk: Desk, kind: str) -> None:
+    """How far the review of this queue is; for the audit what it says so far."""
+    found, total = desk.counts(), len(desk.queue)
+    done = total - found[filters.UNDECIDED]
+    if kind == review_queues.AUDIT:
+        rate = review_queues.estimate(desk.queue, desk.codes)
+        seed = review_queues.audit_of(desk.run).seed
+        result, how = review_queues.audit_words(rate, seed, done - rate.audited)
+        st.markdown(result, help=how)
+        st.progress(done / total if total else 0.0)
+        return
+    parts = [f"{count(found[name])} {name}" for name in ("remove", "keep", "unsure") if found[name]]
+    text = f"**{count(done)} of {count(total)} decided**" + (f" · {', '.join(parts)}" if parts else "")
+    st.progress(done / total if total else 0.0, text=text)
 
 
-def focus_image(run: Run, scores: pd.DataFrame, position: int, overlay: bool) -> None:
-    """The image in focus, large; with the region that its class's mask keeps outlined when `overlay` is on."""
+def focus(desk: Desk, keys: dict[str, str], large: bool) -> None:
+    """The image in focus, its place in the queue and decision, and the buttons with their keys."""
+    if desk.position is None:
+        return
+    decision = desk.decision_of(desk.position)
+    where = f"Image {desk.place + 1:,} of {len(desk.queue):,}" if desk.place is not None else "Not in this queue"
+    if str(desk.ids[desk.position]) in desk.marks:
+        where += " · selected"
+    colour: Any = {"keep": "green", "remove": "orange", "unsure": "violet"}.get(decision, "gray")
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.markdown(f"**{where}**", width="content")
+        words = filter_query.DECISIONS.get(decision, "undecided")
+        st.badge(words, icon=evidence.DECISION_ICONS.get(decision), color=colour)
+    with st.container(key="review-large-image" if large else None):  # its height fits the window: `page.css`
+        focus_image(desk.run, desk.scores, desk.position, ALONE if large else BESIDE)
+    if not large:
+        buttons(desk, keys)
+
+
+def buttons(desk: Desk, keys: dict[str, str]) -> None:
+    """What can be done with the image in focus; each button shows its key.
+
+    The buttons that decide belong to their image: a key that was pressed before the next image came up cannot decide
+    on that one, which nobody had seen.
+    """
+    if desk.position is None:
+        return
+    identity = str(desk.ids[desk.position])
+    place, last = desk.place, len(desk.queue) - 1
+
+    def flip(name: str, default: bool) -> None:
+        st.session_state[name] = not st.session_state.get(name, default)
+
+    calls: dict[str, tuple[Any, tuple[Any, ...]]] = {
+        "keep": (desk.decide, ("keep",)),
+        "remove": (desk.decide, ("remove",)),
+        "unsure": (desk.decide, ("unsure",)),
+        "previous": (desk.move, (-1,)),
+        "next": (desk.move, (1,)),
+        "undo": (desk.undo, ()),
+        "overlay": (flip, (OVERLAY, True)),
+        "select": (desk.mark_focused, ()),
+        "large": (flip, (LARGE, False)),
+    }
+    off = {"previous": place == 0, "next": place == last}
+    with st.container(gap="xxsmall"):
+        for names in (("keep", "remove", "unsure"), ("previous", "next", "undo"), ("overlay", "select", "large")):
+            for column, name in zip(st.columns(3, gap="small"), names, strict=True):
+                action = next(action for action in review_keys.ACTIONS if action.name == name)
+                call, arguments = calls[name]
+                kind: Any = "primary" if name == "remove" else "secondary" if names[0] == "keep" else "tertiary"
+                column.button(
+                    action.label,
+                    shortcut=keys[name],
+                    type=kind,
+                    on_click=call,
+                    args=arguments,
+                    disabled=off.get(name, False),
+                    help=action.hint or None,
+                    width="stretch",
+                    key=f"key-{name}-{identity}" if call == desk.decide else f"key-{name}",
+                )
+
+
+def focus_image(run: Run, scores: pd.DataFrame, position: int, size: int) -> None:
+    """The image in focus, large; with the region that its class's mask keeps outlined when that is on."""
     row = scores.iloc[position]
     pixels = evidence.pictures_of(run, np.array([int(row["row"])]))
     if pixels is None:
         st.info("The image cannot be shown: the data set of this run was deleted.", icon=":material/broken_image:")
         return
-    region = region_for(run, int(row["predicted"]))
-    if overlay and region is not None and region.shape == pixels.shape[1:3]:
-        picture = images.outline(pixels[0], region, LARGE)
+    region = region_for(run, int(row["predicted"])) if st.session_state.get(OVERLAY, True) else None
+    if region is not None and region.shape == pixels.shape[1:3]:
+        picture = images.outline(pixels[0], region, size)
     else:
-        picture = images.enlarge(pixels[0], LARGE)
+        picture = images.enlarge(pixels[0], size)
     st.image(picture, width="stretch", alt=f"The image in focus, {short(row['path'], 80)}")
 
 
@@ -92,9 +178,12 @@ def region_for(run: Run, predicted: int) -> np.ndarray | None:
     return images.region_of(shared, 0.5) if shared is not None and float(np.ptp(shared)) > 0 else None
 
 
-def focus_facts(run: Run, scores: pd.DataFrame, position: int, reveal: bool) -> None:
+def focus_facts(desk: Desk, reveal: bool) -> None:
     """The evidence beside the image."""
-    row, classes = scores.iloc[position], evidence.class_names(run)
+    if desk.position is None:
+        return
+    run, position = desk.run, desk.position
+    row, classes = desk.scores.iloc[position], evidence.class_names(run)
     label, predicted = (plain(evidence.name_of(classes, int(row[name])), 50) for name in ("label", "predicted"))
     lines = [f"Label **{label}** · model says **{predicted}** ({percent(float(row['confidence']), 0)} sure)"]
     rate = float(row["transplant_score"]) if "transplant_score" in row else float("nan")
@@ -106,4 +195,7 @@ def focus_facts(run: Run, scores: pd.DataFrame, position: int, reveal: bool) -> 
     if reveal:
         lines.append(truth_words(row, classes) or "Truth: unknown")
     st.markdown("  \n".join(lines))
-    st.dataframe(score_table(run, scores, position), hide_index=True, width="stretch")
+    st.dataframe(score_table(run, desk.scores, position), hide_index=True, width="stretch")
+    st.caption(f"{plain(row['path'], 100)}  \nsample {plain(row['sample_id'], 40)}")
+    if st.button("Inspect this image", icon=":material/search:", key="to-inspect"):
+        state.go("inspect", sample=str(row["sample_id"]))

@@ -118,7 +118,7 @@ def selected_sample(run: Run) -> str | None:
     """The sample selected in this run, or None if none is or if it is not one of the run's."""
     kept = st.session_state.get(_SAMPLE)
     wanted = st.query_params.get("sample") or (kept[1] if kept and kept[0] == run.id else None)
-    if not wanted or not run.has_scores() or not (cache.scores_of(run)["sample_id"] == wanted).any():
+    if not wanted or not run.has_scores() or cache.position_of(run, wanted) is None:
         return None
     if kept != (run.id, wanted) or st.query_params.get("sample") != wanted:
         select_sample(wanted)

@@ -1,4 +1,4 @@
-"""Inspect shows how a score comes about; Review writes decisions that survive, and can take them back."""
+"""Inspect shows how a score comes about."""
 
 from collections.abc import Callable
 
@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from mspc_core.reviews import ReviewStore
 from mspc_core.runs import Run
-from tests.ui.conftest import make_dataset, make_run
 from tests.ui.test_scores_mask import text_of
 
 OpenPage = Callable[..., AppTest]
@@ -24,10 +22,6 @@ def suspects(run: Run) -> list[str]:
 def sample(at: AppTest) -> str | None:
     found = at.query_params.get("sample")
     return found[0] if isinstance(found, list) else found
-
-
-def progress(at: AppTest) -> str:
-    return str(at.get("progress")[0].proto.text)
 
 
 class TestInspect:
@@ -106,111 +100,3 @@ class TestInspect:
         scores["spc_score"] = 0.123
         tiny_run.save_scores(scores)
         assert "they differ" in text_of(open_page("inspect", run=tiny_run.id))
-
-
-class TestReview:
-    def test_a_decision_is_stored_and_the_next_suspect_comes_up(self, open_page: OpenPage, tiny_run: Run) -> None:
-        at = open_page("review", run=tiny_run.id)
-        queue = suspects(tiny_run)
-        at.button("key-remove").click().run()
-        assert ReviewStore().current(tiny_run.id) == {queue[0]: "remove"}
-        assert sample(at) == queue[1]
-
-    def test_a_reload_finds_sample_and_decision_again(self, open_page: OpenPage, tiny_run: Run) -> None:
-        at = open_page("review", run=tiny_run.id)
-        queue = suspects(tiny_run)
-        at.button("key-unsure").click().run()
-        again = open_page("review", run=tiny_run.id, sample=queue[0])
-        assert f"sample {queue[0]}" in text_of(again)
-        assert "unsure" in text_of(again)
-        assert f"1 of {len(queue)} decided" in progress(again)
-
-    def test_undo_takes_the_decision_back_and_shows_the_sample(self, open_page: OpenPage, tiny_run: Run) -> None:
-        at = open_page("review", run=tiny_run.id)
-        queue = suspects(tiny_run)
-        at.button("key-keep").click().run()
-        at.button("key-undo").click().run()
-        assert ReviewStore().current(tiny_run.id) == {}
-        assert sample(at) == queue[0]
-        at.button("key-undo").click().run()
-        assert not at.exception
-
-    def test_decisions_carry_the_reviewer_and_undo_respects_the_other_one(
-        self, open_page: OpenPage, tiny_run: Run
-    ) -> None:
-        other = suspects(tiny_run)[-1]
-        ReviewStore().decide(tiny_run.id, [other], "keep", "ben")
-        at = open_page("review", run=tiny_run.id)
-        at.text_input("reviewer").set_value("ann").run()
-        at.button("key-remove").click().run()
-        assert ReviewStore().history(tiny_run.id)[-1].reviewer == "ann"
-        at.button("key-undo").click().run()
-        at.button("key-undo").click().run()
-        assert ReviewStore().current(tiny_run.id) == {other: "keep"}
-
-    def test_next_and_back_move_without_deciding(self, open_page: OpenPage, tiny_run: Run) -> None:
-        at = open_page("review", run=tiny_run.id)
-        queue = suspects(tiny_run)
-        at.button("key-next").click().run()
-        assert sample(at) == queue[1]
-        at.button("key-previous").click().run()
-        assert sample(at) == queue[0]
-        assert ReviewStore().current(tiny_run.id) == {}
-
-    def test_keys_are_bound_and_none_is_reserved(self, open_page: OpenPage, tiny_run: Run) -> None:
-        at = open_page("review", run=tiny_run.id)
-        keys = [button.proto.shortcut for button in at.button if button.proto.shortcut]
-        assert sorted(keys) == ["k", "left", "o", "right", "u", "x", "z"]
-
-    def test_marking_many_needs_a_confirmation_and_is_one_undo(self, open_page: OpenPage, tiny_run: Run) -> None:
-        at = open_page("review", run=tiny_run.id)
-        assert at.button("bulk-queue").disabled
-        at.checkbox("bulk-sure").check().run()
-        at.button("bulk-queue").click().run()
-        assert ReviewStore().current(tiny_run.id) == dict.fromkeys(suspects(tiny_run), "remove")
-        assert not at.checkbox("bulk-sure").value
-        at.button("key-undo").click().run()
-        assert ReviewStore().current(tiny_run.id) == {}
-
-    def test_filters_and_order_change_the_queue(self, open_page: OpenPage, tiny_run: Run) -> None:
-        at = open_page("review", run=tiny_run.id)
-        at.segmented_control(f"queue-{tiny_run.id}").set_value("All").run()
-        assert "Image 1 of 48" in text_of(at)
-        at.multiselect("filter-classes").set_value([1]).run()
-        count = int((tiny_run.scores()["predicted"] == 1).sum())
-        assert f"of {count} decided" in progress(at)
-        at.text_input("filter-text").set_value("no such path").run()
-        assert "No image passes this filter" in text_of(at)
-
-    def test_a_score_range_from_scores_is_applied_and_can_be_cleared(self, open_page: OpenPage, tiny_run: Run) -> None:
-        at = open_page("review", run=tiny_run.id, score="spc:0.6:1.0")
-        count = int((tiny_run.scores()["spc_score"] >= 0.6).sum())
-        assert f"of {count} decided" in progress(at)
-        at.button("chip-0").click().run()
-        assert "of 48 decided" in progress(at)
-
-    @pytest.mark.parametrize("score", ["spc", "spc:a:b", "no:0:1", "spc:nan:inf", ":::", "<b>:0:1"])
-    def test_a_strange_score_range_is_ignored(self, score: str, open_page: OpenPage, tiny_run: Run) -> None:
-        at = open_page("review", run=tiny_run.id, score=score)
-        assert not at.exception
-        assert "chip-0" not in [button.key for button in at.button]
-
-    def test_truth_is_hidden_until_asked_for(self, open_page: OpenPage, tiny_run: Run) -> None:
-        at = open_page("review", run=tiny_run.id)
-        assert "Truth" not in text_of(at)
-        at.toggle("reveal-truth").set_value(True).run()
-        assert "Truth" in text_of(at)
-
-    def test_truth_is_not_offered_where_nobody_knows_it(self, open_page: OpenPage) -> None:
-        run = make_run(make_dataset(truth=False))
-        at = open_page("review", run=run.id)
-        assert "reveal-truth" not in [toggle.key for toggle in at.toggle]
-
-    def test_a_broken_database_is_one_sentence(
-        self, open_page: OpenPage, tiny_run: Run, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("BACKDOOR_LENS_REVIEWS_URL", "sqlite:////no/such/folder/reviews.sqlite")
-        at = open_page("review", run=tiny_run.id)
-        assert not at.exception
-        assert len(at.error) == 1
-        assert "review database" in at.error[0].value
