@@ -246,17 +246,30 @@ def _curves(
 ) -> dict[str, figures_data.Roc]:
     run = Run(Path(folder))
     scores = cache.scores_of(run)
-    scores = scores if _positions is None else scores.iloc[_positions]
-    truth = filters.known_truth(scores)
-    if truth is None:
+    if filters.known_truth(scores) is None:
         return {}
     found = {}
     for name in filters.detector_names(scores.columns):
-        values = scores[f"{name}_score"].to_numpy(dtype=float)
+        values, truth = ranked(folder, scores_changed, name, token, _positions)
         curve = figures_data.roc(values, truth, natural_threshold(run, name))
         if curve is not None:
             found[name] = curve
     return found
+
+
+@st.cache_resource(max_entries=12, show_spinner=False)
+def ranked(
+    folder: str, changed: int, detector: str, token: str, _positions: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and truth (all False while it is unknown) of the samples that pass, lowest score first: float [N], bool
+    [N], for figures that do not depend on the order. They all sort; what is sorted already is sorted in no time."""
+    scores = cache.scores_of(Run(Path(folder)))
+    values, truth = scores[f"{detector}_score"].to_numpy(dtype=float), filters.known_truth(scores)
+    truth = np.zeros(len(values), dtype=bool) if truth is None else truth
+    if _positions is not None:
+        values, truth = values[_positions], truth[_positions]
+    order = np.argsort(values)
+    return values[order], truth[order]
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
