@@ -35,9 +35,10 @@ DETECTOR, FILE = "detector:", "file:"
 _MAX_LIST_BYTES = 256 * 2**20
 
 
-def dropped(run: Run, how: str) -> np.ndarray:
+def dropped(run: Run, how: str, scores: pd.DataFrame | None = None) -> np.ndarray:
     """What the rule `how` drops, bool [N] in the order of the run's scores (its column `row` is the data set's row).
 
+    scores: the run's table, if it has been read already.
     Raises `InputError` if the rule is unknown, if what it needs is not there yet (no verdict, detector not run), or if
     the saved list cannot be read or names samples that the run does not have.
     """
@@ -48,7 +49,8 @@ def dropped(run: Run, how: str) -> np.ndarray:
 
         decisions = ReviewStore().current(run.id)
     listed = read_ids(Path(how.removeprefix(FILE)).expanduser()) if how.startswith(FILE) else ()
-    return select(run.scores(), how, decisions=decisions, listed=listed)
+    table = run.scores() if scores is None else scores
+    return select(table, how, decisions=decisions, listed=listed)
 
 
 def select(
@@ -59,7 +61,7 @@ def select(
     decisions: sample_id → keep, remove or unsure. listed: the ids of `file:`. Raises `InputError` as `dropped` does.
     """
     check_rule(how)
-    ids = scores["sample_id"].astype(str).to_numpy(dtype=object)  # [N]
+    ids = scores["sample_id"].astype(str)  # [N]
     if how.startswith(FILE):
         _check_known(ids, listed)
         return _among(ids, listed)
@@ -153,8 +155,8 @@ def _parquet_ids(content: bytes, path: Path) -> list[str]:
         raise InputError(f"{path.name!r} is no Parquet file with a column 'sample_id' ({error}).") from None
 
 
-def _check_known(ids: np.ndarray, listed: Collection[str]) -> None:
-    unknown = sorted(set(listed) - set(ids))
+def _check_known(ids: pd.Series, listed: Collection[str]) -> None:
+    unknown = sorted(set(listed) - set(ids.tolist()))
     if unknown:
         raise InputError(
             f"The list names {len(unknown):,} samples that this run did not scan (first: {unknown[0][:60]!r}): it "
@@ -162,9 +164,10 @@ def _check_known(ids: np.ndarray, listed: Collection[str]) -> None:
         )
 
 
-def _among(ids: np.ndarray, wanted: Collection[str]) -> np.ndarray:
-    found = set(wanted)
-    return np.fromiter((sample in found for sample in ids), dtype=bool, count=len(ids))
+def _among(ids: pd.Series, wanted: Collection[str]) -> np.ndarray:
+    if not wanted:
+        return np.zeros(len(ids), dtype=bool)
+    return ids.isin(list(wanted)).to_numpy(dtype=bool)
 
 
 def _suspects(scores: pd.DataFrame) -> np.ndarray:

@@ -48,8 +48,18 @@ def flag_matrix(scores: pd.DataFrame, names: list[str]) -> np.ndarray:
 def pairwise(flags: np.ndarray, measure: Measure) -> np.ndarray:
     """float [D, D] in 0 … 1. jaccard: |A ∩ B| / |A ∪ B|, the same both ways. also: |A ∩ B| / |A|, row A, column B: the
     share of A's flags that B raises too. NaN where the divisor is 0 (nothing is flagged)."""
-    numbers = flags.astype(np.int64)
-    both = numbers.T @ numbers
+    return agreement_of(common(flags), measure)
+
+
+def common(flags: np.ndarray) -> np.ndarray:
+    """How many samples each pair of detectors flags together, int64 [D, D]; the diagonal: how many each flags."""
+    numbers = flags.astype(np.float64)  # integers are multiplied slowly; these count exactly up to 2**53
+    found: np.ndarray = np.rint(numbers.T @ numbers).astype(np.int64)
+    return found
+
+
+def agreement_of(both: np.ndarray, measure: Measure) -> np.ndarray:
+    """`pairwise` from the counts of `common`."""
     own = np.diag(both)
     divisor = own[:, None] + own[None, :] - both if measure == "jaccard" else np.broadcast_to(own[:, None], both.shape)
     found = np.full(both.shape, np.nan)
@@ -69,8 +79,12 @@ def patterns(flags: np.ndarray, names: list[str], truth: np.ndarray | None, most
     flagged = flags.any(axis=1)
     if not flagged.any():
         return []
-    kinds, kind, counts = np.unique(flags[flagged], axis=0, return_inverse=True, return_counts=True)
-    kind = kind.reshape(-1)
+    some = flags[flagged]
+    # A row of flags as one text of bits: texts are sorted far faster than rows.
+    bits = np.ascontiguousarray(np.packbits(some, axis=1))
+    codes = bits.view(f"V{bits.shape[1]}")[:, 0]
+    _, first, kind, counts = np.unique(codes, return_index=True, return_inverse=True, return_counts=True)
+    kinds = some[first]
     bad = None if truth is None else np.bincount(kind[truth[flagged]], minlength=len(kinds))
     # Ties: fewer detectors first, then their order, so that the same data always give the same table.
     order = sorted(range(len(kinds)), key=lambda n: (-counts[n], kinds[n].sum(), tuple(~kinds[n])))

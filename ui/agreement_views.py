@@ -137,10 +137,11 @@ def _pairs(run: Run, names: list[str], shown: View) -> None:
         key=f"agree-measure-{run.id}",
         label_visibility="collapsed",
     )
-    flags = agreement.flag_matrix(evidence.table_of(run, shown), names)
-    matrix = agreement.pairwise(flags, measure)
+    part = None if shown.everything else shown.positions
+    stamp = cache.stamp(run.folder / "scores.parquet")
+    both = _common(str(run.folder), stamp, tuple(names), shown.token, part)
+    matrix = agreement.agreement_of(both, measure)
     titles = [filters.title_of(name) for name in names]
-    both = flags.astype(np.int64).T @ flags.astype(np.int64)
     places = range(len(names))
     hover = np.array([[_pair_words(both, a, b) for b in places] for a in places], dtype=object)
     figure = figures_matrix.heat_figure(matrix, titles, titles, hover=hover, what="agreement")
@@ -230,3 +231,10 @@ def _counted(
     scores = scores if _positions is None else scores.iloc[_positions]
     flags, truth = agreement.flag_matrix(scores, list(names)), filters.known_truth(scores)
     return agreement.votes(flags, truth), agreement.patterns(flags, list(names), truth)
+
+
+@st.cache_data(max_entries=24, show_spinner=False)
+def _common(folder: str, changed: int, names: tuple[str, ...], token: str, _positions: np.ndarray | None) -> np.ndarray:
+    scores = cache.scores_of(Run(Path(folder)))
+    scores = scores if _positions is None else scores.iloc[_positions]
+    return agreement.common(agreement.flag_matrix(scores, list(names)))

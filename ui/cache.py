@@ -6,6 +6,7 @@ on the first write) and arrays are read-only.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from mspc_core.runs import Run, check_same_data
 
 if TYPE_CHECKING:
     import pandas as pd
+    import plotly.graph_objects as go
 
     from mspc_core.models.zoo import Normalised
     from mspc_core.reviews import Snapshot
@@ -100,6 +102,17 @@ def position_of(run: Run, sample_id: str | None) -> int | None:
         return None
     found = index.get_loc(sample_id)
     return int(found) if isinstance(found, int | np.integer) else int(np.arange(len(index))[found][0])
+
+
+def figure_of(key: tuple[str | int | float | bool, ...], make: Callable[[], go.Figure]) -> go.Figure:
+    """A figure made once for its key, which has to name all that it shows. Shared between sessions: not to be changed.
+    Pages of small multiples take most of their time in building figures."""
+    return _figure(key, make)
+
+
+@st.cache_resource(max_entries=256, show_spinner=False)
+def _figure(key: tuple[str | int | float | bool, ...], _make: Callable[[], go.Figure]) -> go.Figure:
+    return _make()
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

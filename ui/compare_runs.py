@@ -97,7 +97,8 @@ def key_of(folder: Path) -> tuple[str, int, int]:
 @st.cache_data(max_entries=500, show_spinner=False)
 def _facts(folder: str, scores_changed: int, summary_changed: int, label: str) -> RunFacts:
     run = Run(Path(folder))
-    scores = run.scores()  # read here once, not kept: a comparison needs a few numbers of many runs
+    # Read here once, not kept, and without ids and paths: a comparison needs a few numbers of many runs.
+    scores = run.scores(lambda name: name not in ("sample_id", "path"))
     flags = {name: filters.flags_of(scores, name) for name in filters.detector_names(scores.columns)}
     summary, truth = run.summary(), filters.known_truth(scores)
     if "suspect" in scores:
@@ -119,7 +120,7 @@ def _verdict_record(scores: pd.DataFrame, truth: np.ndarray | None) -> dict[str,
 @st.cache_data(max_entries=200, show_spinner=False)
 def curve_of(folder: str, scores_changed: int, summary_changed: int, detector: str) -> figures_data.Roc | None:
     run = Run(Path(folder))
-    scores = run.scores()
+    scores = run.scores(lambda name: name in (f"{detector}_score", "is_backdoor"))
     truth = filters.known_truth(scores)
     if truth is None or f"{detector}_score" not in scores:
         return None

@@ -19,6 +19,7 @@ from ui.gallery import Tile
 from ui.text import percent, plain, short
 from ui.theme import BACKDOOR, CLEAN, FLAGGED, LEVELS
 
+_MANY = 20_000  # samples; fewer are sorted on their own at once
 DECISION_TONES = {"keep": "#00795A", "remove": "#C24E00", "unsure": "#6B5BA5"}
 DECISION_ICONS = {"keep": ":material/check:", "remove": ":material/delete:", "unsure": ":material/help:"}
 
@@ -135,6 +136,12 @@ def _within(shown: View | None) -> tuple[str, np.ndarray | None]:
     return ("", None) if shown is None or shown.everything else (shown.token, shown.positions)
 
 
+def figure_key(run: Run, shown: View) -> tuple[str, int, int, str]:
+    """What a figure of the run's scores depends on besides its own settings, for `cache.figure_of`."""
+    stamps = cache.stamp(run.folder / "scores.parquet"), cache.stamp(run.folder / "summary.json")
+    return str(run.folder), *stamps, "" if shown.everything else shown.token
+
+
 def queue_of(run: Run, wanted: filters.SampleFilter, by: str, descending: bool = True) -> np.ndarray:
     """Positions that pass a filter (its part on decisions left aside), sorted (cached)."""
     return _queue(str(run.folder), cache.stamp(run.folder / "scores.parquet"), wanted, by, descending)
@@ -211,9 +218,26 @@ def _bins_within(
 
 @st.cache_resource(max_entries=24, show_spinner=False)
 def _queue_in(folder: str, changed: int, token: str, by: str, descending: bool, _positions: np.ndarray) -> np.ndarray:
-    found = filters.ordered(cache.scores_of(Run(Path(folder))), _positions, by, descending)
+    return _sorted(folder, changed, by, descending, _positions)
+
+
+def _sorted(folder: str, changed: int, by: str, descending: bool, chosen: np.ndarray) -> np.ndarray:
+    """Positions in the order of a column. Many are taken from the whole table's order, which is sorted only once."""
+    if len(chosen) < _MANY:
+        found = filters.ordered(cache.scores_of(Run(Path(folder))), chosen, by, descending)
+    else:
+        order = _order(folder, changed, by, descending)
+        kept = np.zeros(len(order), dtype=bool)
+        kept[chosen] = True
+        found = order[kept[order]]
     found.setflags(write=False)
     return found
+
+
+@st.cache_resource(max_entries=6, show_spinner=False)
+def _order(folder: str, changed: int, by: str, descending: bool) -> np.ndarray:
+    scores = cache.scores_of(Run(Path(folder)))
+    return filters.ordered(scores, np.arange(len(scores)), by, descending)
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
@@ -222,17 +246,30 @@ def _curves(
 ) -> dict[str, figures_data.Roc]:
     run = Run(Path(folder))
     scores = cache.scores_of(run)
-    scores = scores if _positions is None else scores.iloc[_positions]
-    truth = filters.known_truth(scores)
-    if truth is None:
+    if filters.known_truth(scores) is None:
         return {}
     found = {}
     for name in filters.detector_names(scores.columns):
-        values = scores[f"{name}_score"].to_numpy(dtype=float)
+        values, truth = ranked(folder, scores_changed, name, token, _positions)
         curve = figures_data.roc(values, truth, natural_threshold(run, name))
         if curve is not None:
             found[name] = curve
     return found
+
+
+@st.cache_resource(max_entries=12, show_spinner=False)
+def ranked(
+    folder: str, changed: int, detector: str, token: str, _positions: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and truth (all False while it is unknown) of the samples that pass, lowest score first: float [N], bool
+    [N], for figures that do not depend on the order. They all sort; what is sorted already is sorted in no time."""
+    scores = cache.scores_of(Run(Path(folder)))
+    values, truth = scores[f"{detector}_score"].to_numpy(dtype=float), filters.known_truth(scores)
+    truth = np.zeros(len(values), dtype=bool) if truth is None else truth
+    if _positions is not None:
+        values, truth = values[_positions], truth[_positions]
+    order = np.argsort(values)
+    return values[order], truth[order]
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
@@ -246,7 +283,5 @@ def _class_rows(
 
 @st.cache_resource(max_entries=32, show_spinner=False)
 def _queue(folder: str, changed: int, wanted: filters.SampleFilter, by: str, descending: bool) -> np.ndarray:
-    scores = cache.scores_of(Run(Path(folder)))
-    found = filters.ordered(scores, filters.positions(scores, wanted), by, descending)
-    found.setflags(write=False)
-    return found
+    chosen = filters.positions(cache.scores_of(Run(Path(folder))), wanted)
+    return _sorted(folder, changed, by, descending, chosen)

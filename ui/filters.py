@@ -142,12 +142,11 @@ def decision_codes(index: pd.Index, decisions: dict[str, str]) -> np.ndarray:
 
 
 def decision_column(scores: pd.DataFrame, decisions: dict[str, str]) -> np.ndarray:
-    """Each sample's decision, or `open`: object [N]."""
-    found = np.full(len(scores), UNDECIDED, dtype=object)
+    """Each sample's decision, or `open`: text [N], which compares far faster than objects."""
+    found = np.full(len(scores), UNDECIDED, dtype="<U10")
     if decisions:
-        ids = scores["sample_id"].to_numpy(dtype=object)
         here = np.flatnonzero(scores["sample_id"].isin(list(decisions)).to_numpy())
-        found[here] = [decisions[identity] for identity in ids[here]]
+        found[here] = [decisions[identity] for identity in scores["sample_id"].iloc[here]]
     return found
 
 
@@ -181,13 +180,19 @@ def positions(
     if wanted.agreement is not None:
         kept &= agreeing(scores, wanted.agreement)
     if wanted.decisions:
-        kept &= np.isin(decision_column(scores, decisions or {}).astype(str), wanted.decisions)
+        decided = decision_column(scores, decisions or {})
+        kept &= np.logical_or.reduce([decided == name for name in wanted.decisions])
     if wanted.text.strip():
-        text = wanted.text.strip().lower()
-        found = scores["path"].astype(str).str.lower().str.contains(text, regex=False)
-        found |= scores["sample_id"].astype(str).str.lower().str.contains(text, regex=False)
-        kept &= found.to_numpy(dtype=bool)
+        kept &= _containing(scores, wanted.text.strip())
     return np.flatnonzero(kept)
+
+
+def _containing(scores: pd.DataFrame, text: str) -> np.ndarray:
+    """Samples whose path or id contains a text, in any case, bool [N]."""
+    found = np.zeros(len(scores), dtype=bool)
+    for name in ("path", "sample_id"):
+        found |= scores[name].astype("str").str.contains(text, case=False, regex=False, na=False).to_numpy(dtype=bool)
+    return found
 
 
 def ordered(scores: pd.DataFrame, chosen: np.ndarray, by: str, descending: bool = True) -> np.ndarray:

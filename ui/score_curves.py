@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -118,29 +117,20 @@ def _part(shown: View) -> np.ndarray | None:
     return None if shown.everything else shown.positions
 
 
-def _values(folder: str, detector: str, part: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and truth of the samples that pass."""
-    scores = cache.scores_of(Run(Path(folder)))
-    truth = filters.known_truth(scores)
-    values = scores[f"{detector}_score"].to_numpy(dtype=float)
-    truth = np.zeros(len(values), dtype=bool) if truth is None else truth
-    return (values, truth) if part is None else (values[part], truth[part])
-
-
 @st.cache_data(max_entries=64, show_spinner=False)
 def _precision_of(
     folder: str, changed: int, detector: str, threshold: float, token: str, _positions: np.ndarray | None
 ) -> PrecisionRecall | None:
-    return curves.precision_recall(*_values(folder, detector, _positions), threshold)
+    return curves.precision_recall(*evidence.ranked(folder, changed, detector, token, _positions), threshold)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _intervals_of(
     folder: str, changed: int, detector: str, token: str, _positions: np.ndarray | None
 ) -> Intervals | None:
-    return curves.bootstrap(*_values(folder, detector, _positions), repeats=REPEATS)
+    return curves.bootstrap(*evidence.ranked(folder, changed, detector, token, _positions), repeats=REPEATS)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _at_1_of(folder: str, changed: int, detector: str, token: str, _positions: np.ndarray | None) -> float | None:
-    return curves.tpr_at(*_values(folder, detector, _positions))
+    return curves.tpr_at(*evidence.ranked(folder, changed, detector, token, _positions))

@@ -134,7 +134,7 @@ def show_histogram(
 
 def score_of(scores: pd.DataFrame, detector: str, identity: str | None) -> float | None:
     """A detector's score of one sample."""
-    found = np.flatnonzero(scores["sample_id"].to_numpy() == (identity or ""))
+    found = np.flatnonzero((scores["sample_id"] == (identity or "")).to_numpy())
     return float(scores[f"{detector}_score"].iloc[found[0]]) if len(found) else None
 
 
@@ -200,7 +200,7 @@ def images_strip(
 
 def selected_line(run: Run, scores: pd.DataFrame, selected: str | None) -> None:
     """What the selected image is, and where to go with it."""
-    found = np.flatnonzero(scores["sample_id"].to_numpy() == (selected or ""))
+    found = np.flatnonzero((scores["sample_id"] == (selected or "")).to_numpy())
     if not len(found):
         return
     row, classes = scores.iloc[int(found[0])], evidence.class_names(run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,7 @@ def _draw_pairs(run: Run, across: str, up: str, shown: View, selected: str | Non
     inside = shown.positions[np.isfinite(x[shown.positions]) & np.isfinite(y[shown.positions])]
     told = flagged if truth is None else flagged | truth
     places = inside[figures_scatter.thinned(told[inside])]
-    here = np.flatnonzero(scores["sample_id"].to_numpy() == (selected or ""))
+    here = np.flatnonzero((scores["sample_id"] == (selected or "")).to_numpy())
     key = f"scatter-{run.id}-{across}-{up}"
 
     def choose() -> None:
@@ -158,7 +159,9 @@ def _class_histograms(run: Run, detector: str, shown: View) -> None:
             flagged = percent(row.flagged.get(detector, 0) / row.samples, 0)
             mark = "◆ " if row.target else ""
             title = f"{mark}{labels[number]}"
-            figure = figures_scatter.class_figure(bins, counts[number], f"{title} · {flagged}", threshold)
+            draw = partial(figures_scatter.class_figure, bins, counts[number], f"{title} · {flagged}", threshold)
+            kind = ("class", detector, number, title, flagged, threshold)
+            figure = cache.figure_of((*evidence.figure_key(run, shown), *kind), draw)
             column.plotly_chart(
                 figure,
                 key=f"class-histogram-{run.id}-{number}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -67,16 +68,19 @@ def all_histograms(run: Run, finished: list[str], chosen: str, within: View) -> 
             columns = st.columns(each, gap="medium")
         natural, bins = evidence.natural_threshold(run, name), evidence.bins_of(run, name, within)
         flagged = float(filters.flags_of(scores, name).mean()) if len(scores) else 0.0
-        figure = figures.histogram_figure(
+        title, log = f"{filters.title_of(name)} flags {percent(flagged)}", bool(st.session_state.get(f"log-{run.id}"))
+        draw = partial(
+            figures.histogram_figure,
             bins,
             natural,
             natural,
-            title=f"{filters.title_of(name)} flags {percent(flagged)}",
-            log=bool(st.session_state.get(f"log-{run.id}")),
+            title=title,
+            log=log,
             colour=detector_colour(name),
             height=190,
             compact=True,
         )
+        figure = cache.figure_of((*evidence.figure_key(run, within), "small", name, natural, title, log), draw)
         alt = f"Histogram of the {filters.title_of(name)} score; choose the detector above for its table."
         columns[position % each].plotly_chart(
             figure, key=f"small-{run.id}-{name}", config={"displayModeBar": False}, alt=alt

@@ -78,12 +78,12 @@ def make_plan(run: Run, config: RetrainConfig) -> Plan:
     check_config(config)
     check_finished(run)
     scores = run.scores()
-    chosen = np.asarray(selection.dropped(run, config.drop), dtype=bool)
+    chosen = np.asarray(selection.dropped(run, config.drop, scores), dtype=bool)
     if not chosen.any():
         raise InputError(_nothing(config.drop))
     new = confirmed.read(run) if config.relabel else {}
-    ids = scores["sample_id"].to_numpy()
-    relabelled = chosen & np.isin(ids, list(new))
+    ids = scores["sample_id"]
+    relabelled = chosen & ids.isin(list(new)).to_numpy(dtype=bool)
     if config.relabel and not relabelled.any():
         raise InputError(
             "No new label has been confirmed for these samples: confirm suggestions first, or retrain without them."
@@ -98,10 +98,8 @@ def make_plan(run: Run, config: RetrainConfig) -> Plan:
 
 def describe(run: Run, scores: pd.DataFrame, choice: Choice) -> Plan:
     """Counts and warnings of a choice that was made already. scores: the run's table."""
-    ids = scores["sample_id"].to_numpy()
     dropped, relabelled = (
-        np.fromiter((key in wanted for key in ids), dtype=bool, count=len(ids))
-        for wanted in (choice.dropped, choice.labels)
+        scores["sample_id"].isin(list(wanted)).to_numpy(dtype=bool) for wanted in (choice.dropped, choice.labels)
     )
     names = [str(name) for name in run.summary()["dataset"]["classes"]]
     classes = _count(scores, dropped, choice, names)
@@ -128,8 +126,9 @@ def _nothing(drop: str) -> str:
 
 def _count(scores: pd.DataFrame, dropped: np.ndarray, choice: Choice, names: list[str]) -> list[ClassCount]:
     labels = scores["label"].to_numpy()
-    ids = scores["sample_id"].to_numpy()
-    given = np.array([choice.labels.get(key, label) for key, label in zip(ids, labels, strict=True)])
+    given = labels.copy()
+    new = scores["sample_id"].isin(list(choice.labels)).to_numpy(dtype=bool)
+    given[new] = [choice.labels[key] for key in scores["sample_id"][new]]
     images, lost, kept = (
         np.bincount(values, minlength=len(names)) for values in (labels, labels[dropped], given[~dropped])
     )
