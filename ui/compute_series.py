@@ -54,6 +54,11 @@ class Series:
         found: np.ndarray = self.probabilities.max(1)
         return found
 
+    def part(self, places: Sequence[int]) -> Series:
+        """Some of the scales."""
+        chosen = list(places)
+        return Series(self.scales[chosen], self.images[chosen], self.probabilities[chosen], self.clipped[chosen])
+
     def at(self, scale: float) -> int:
         """Index of the nearest scale."""
         return int(np.abs(self.scales - scale).argmin())
@@ -148,6 +153,10 @@ def series_of(
     """Some stored images under some scales, all in one pass (cached). samples: (row, predicted class) of each."""
     if not samples:
         return []
+    curve = curve_scales(run)
+    if len(samples) == 1 and set(scales) <= set(curve):  # one pass for the curve serves strips and scores, too
+        whole = _series(*compute.run_files(run), tuple(samples), curve, treatment)[0]
+        return [whole.part([curve.index(scale) for scale in scales])]
     return _series(*compute.run_files(run), tuple(samples), scales, treatment)
 
 

@@ -68,32 +68,26 @@ def _strip(
     """A sample's facts beside its scaled images."""
     row = scores.iloc[place]
     identity, predicted = str(row["sample_id"]), int(row["predicted"])
-    left, right = st.columns([1, 3.6], gap="small", vertical_alignment="center")
-    with left:
-        names, here = filters.detector_names(scores.columns), scores.iloc[[place]]
-        flagged = [filters.title_of(name) for name in names if filters.flags_of(here, name)[0]]
-        st.markdown(
-            f"**{plain(evidence.name_of(classes, predicted), 40)}**{' · this image' if this else ''}  \n"
-            f":small[{plain(row['path'], 60)}]  \n"
-            f":small[{'⚑ flagged by ' + str(len(flagged)) if flagged else 'not flagged'}]",
-            help=plain(", ".join(flagged), 300) if flagged else None,
-        )
-        with st.container(horizontal=True):
-            if not this and st.button("Look", key=f"look-{identity}", type="tertiary", icon=":material/search:"):
-                state.select_sample(identity)
-                st.rerun(scope="app")
-            icon = ":material/keep_off:" if pinned else ":material/keep:"
-            if st.button("Unpin" if pinned else "Pin", key=f"unpin-{identity}", type="tertiary", icon=icon):
-                inspect_state.toggle_pin(run, identity)
-                st.rerun(scope="app")
-    with right:
-        tiles = []
-        for index, scale in enumerate(series.scales):
-            found = int(series.predicted[index])
-            same = found == predicted
-            title = ("✓ " if same else "✗ ") + evidence.name_of(classes, found)
-            n = f"{scale:g}"
-            hint = f"n = {n}: {evidence.name_of(classes, found)}, {percent(float(series.confidence[index]), 0)} sure"
-            tiles.append(Tile(n, title, badge=n, tone=CLEAN if same else NEUTRAL, hint=hint))
-        label = "A pinned image under each scale, with the model's answer"
-        gallery(series.images, tiles, key=f"pin-strip-{identity}", label=label, size=48, gap=6, clickable=False)
+    names, here = filters.detector_names(scores.columns), scores.iloc[[place]]
+    flagged = [filters.title_of(name) for name in names if filters.flags_of(here, name)[0]]
+    with st.container(horizontal=True, vertical_alignment="center"):
+        words = f"**{plain(evidence.name_of(classes, predicted), 40)}** · {plain(row['path'], 60)}"
+        words += f" · ⚑ by {len(flagged)} of {len(names)}" if flagged else " · not flagged"
+        st.markdown(words, width="content", help=plain(", ".join(flagged), 300) if flagged else None)
+        if this:
+            st.badge("this image", color="blue")
+        elif st.button("Look", key=f"look-{identity}", type="tertiary", icon=":material/search:"):
+            state.select_sample(identity)
+            st.rerun(scope="app")
+        if pinned and st.button("Unpin", key=f"unpin-{identity}", type="tertiary", icon=":material/keep_off:"):
+            inspect_state.toggle_pin(run, identity)
+            st.rerun(scope="app")
+    tiles = []
+    for index, scale in enumerate(series.scales):
+        found = int(series.predicted[index])
+        same = found == predicted
+        title = ("✓ " if same else "✗ ") + evidence.name_of(classes, found)
+        hint = f"n = {scale:g}: {evidence.name_of(classes, found)}, {percent(float(series.confidence[index]), 0)} sure"
+        tiles.append(Tile(f"{scale:g}", title, badge=f"{scale:g}", tone=CLEAN if same else NEUTRAL, hint=hint))
+    label = "An image under each scale, with the model's answer"
+    gallery(series.images, tiles, key=f"pin-strip-{identity}", label=label, size=64, gap=8, clickable=False)

@@ -54,9 +54,9 @@ def show(run: Run, scores: pd.DataFrame, position: int, classes: list[str]) -> N
     tiles = [
         replace(
             tile,
-            note=f"distance {away:.3f}",
+            note=f"{away:.3f}",
             badge=f"⚑ {flags[place]}" if flags[place] else "",
-            hint=f"{tile.hint} · flagged by {flags[place]}",
+            hint=f"{tile.hint} · distance {away:.4f} · flagged by {flags[place]}",
         )
         for place, (tile, away) in enumerate(zip(tiles, distances, strict=True))
     ]
@@ -68,7 +68,9 @@ def show(run: Run, scores: pd.DataFrame, position: int, classes: list[str]) -> N
         size=80,
         on_click=state.select_sample,
     )
-    st.caption("Nearest first; ⚑ by how many detectors it is flagged. Click one to inspect it.")
+    st.caption(
+        "Below each image: its class and its distance. ⚑: by how many detectors it is flagged. Click one to see it."
+    )
 
 
 def sentence(scores: pd.DataFrame, position: int, near: np.ndarray, classes: list[str]) -> str:
