@@ -19,7 +19,7 @@ from ui.text import plain, plural, short
 
 MOST_SCALES, LARGEST_SCALE, MOST_PINS = 12, 50.0, 6
 SCALES, PINS = "scales", "pins"
-_NUMBER = re.compile(r"\d{1,3}(\.\d{1,4})?")
+_NUMBER = re.compile(r"[0-9]{1,3}(\.[0-9]{1,4})?")
 
 
 def parse_scales(text: str) -> tuple[float, ...] | None:

@@ -82,4 +82,4 @@ def _progress(run: Run, key: str) -> None:
             label = "Stopping …" if stopping else "Cancel"
             if st.button(label, icon=":material/stop_circle:", disabled=stopping, key=f"{key}-cancel"):
                 jobs.cancel(folder)
-                st.rerun(scope="fragment")
+                st.rerun(scope="app")
