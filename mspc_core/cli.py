@@ -18,6 +18,7 @@ from mspc_core.bench.cli import app as bench
 from mspc_core.console import print_dataset, print_summary, printable, progress_bar
 from mspc_core.errors import EXIT_BAD_INPUT, EXIT_CANCELLED, Cancelled, InputError, explain_os_error
 from mspc_core.export.cli import export
+from mspc_core.maps.cli import map_, resume_map
 from mspc_core.retrain.cli import list_lines, resume_retraining, retrain
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.add_typer(bench, name="bench")
 app.command()(export)
 app.command()(retrain)
+app.command("map")(map_)
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 
 
@@ -218,11 +220,14 @@ def scan(
 
 @app.command()
 def resume(run: Annotated[str, typer.Argument(help="Run id or folder.")], as_json: Json = False) -> int:
-    """Go on with a cancelled or killed scan or retraining from its last finished stage."""
+    """Go on with a cancelled or killed scan, retraining or map from its last finished stage."""
+    from mspc_core.job_status import read_config
     from mspc_core.retrain.config import is_retraining
     from mspc_core.runs import open_run
 
     found = open_run(run)
+    if read_config(found.folder).get("kind") == "map":
+        return resume_map(found.folder, as_json)
     return resume_retraining(found.folder, as_json) if is_retraining(found.folder) else _work(found, as_json)
 
 

@@ -6,6 +6,7 @@ stages/<name>.*   one finished detector's scores, masks and record, so that a ki
 scores.parquet    one row a scanned sample; grows by two columns with each finished detector
 masks.npz         learned masks, by detector
 summary.json      verdict and figures; `complete` is false until the last stage
+map/              the model's features of each sample, and maps of them   (`mspc_core.maps`)
 """
 
 from __future__ import annotations
@@ -231,6 +232,8 @@ def delete_run(run: Run) -> None:
         running = False
     if any(locked(lock) for lock in run.folder.glob("retrains/*/.lock")):
         raise InputError("This run is being retrained: cancel that first.")
+    if locked(run.folder / "map" / ".lock"):
+        raise InputError("The map of this run is being made: cancel that first.")
     if running:
         raise InputError("This run is still at work: cancel it first.")
     doomed = run.folder.with_name(f"{atomic.TEMPORARY_PREFIX}{run.id}")

@@ -27,6 +27,7 @@ from mspc_core.engine.device import choose_threads, device_name, largest_trainin
 from mspc_core.errors import InputError, Progress, ShouldStop
 from mspc_core.given import GivenModel
 from mspc_core.jobs import Reporter
+from mspc_core.maps.features import keep_features
 from mspc_core.models import checkpoint, normalise, train
 from mspc_core.models.zoo import ModelSpec, Normalised, build_model
 from mspc_core.retrain import kept
@@ -74,7 +75,8 @@ def execute(folder: Path, reporter: Reporter, given: GivenModel | None = None) -
         model, about = given_model.use(run.folder, given, dataset, images, labels)
     else:
         model, about = _model_stage(run, config, dataset, images, labels, device, reporter, progress)
-    scores = results.base_table(dataset, rows, model, images, labels)
+    with keep_features(run, model, rows, reporter.log):
+        scores = results.base_table(dataset, rows, model, images, labels)
     notes = obstacles.model_notes(scores["predicted"].to_numpy(), labels, dataset.info.classes, about["train_accuracy"])
     about = {**about, "notes": [*(about.get("notes") or []), *notes]}
     clean = obstacles.clean_data(dataset, rows, config.trusted, config.seed)

@@ -15,6 +15,7 @@ from mspc_core.jobs import JobStatus, Reporter
 if TYPE_CHECKING:
     from mspc_core.export.config import ExportConfig
     from mspc_core.given import GivenModel
+    from mspc_core.runs import Run
 
 
 def work_on(
@@ -29,7 +30,7 @@ def work_on(
     if kind not in _KINDS:
         raise InputError(f"{folder.name!r} asks for an unknown kind of work, {kind!r}: start it again.")
     try:
-        device = _canonical(str(config.get("device", "auto"))) if kind in _COMPUTING else _DEVICES.get(kind, "io")
+        device = _lane(kind, str(config.get("device", "auto")))
     except InputError as error:
         return jobs.fail(folder, str(error))
     work = _KINDS[kind] if given is None else partial(_scan, given=given)
@@ -61,6 +62,22 @@ def result_of(folder: Path) -> dict[str, Any]:
     return atomic.read_json(path) if path.is_file() else {}
 
 
+def submit_map(run: Run, *, umap: bool = False, device: str = "auto") -> Path:
+    """Queue the map of a run as a background job; returns its folder. Raises `InputError`."""
+    from mspc_core.maps.job import prepare
+
+    folder = prepare(run, umap=umap, device=device)
+    jobs.start(folder)
+    return folder
+
+
+def _lane(kind: object, device: str) -> str:
+    """Jobs with the same name of a lane take turns."""
+    if kind == "map" and not device:  # its features are there: it needs no device
+        return "map"
+    return _canonical(device) if kind in _COMPUTING else _DEVICES.get(kind, "io")
+
+
 def _canonical(device: str) -> str:
     """Jobs take turns by this name; `auto` must name the same device as its explicit form."""
     from mspc_core.engine.device import resolve_device
@@ -76,6 +93,12 @@ def _scan(folder: Path, reporter: Reporter, given: GivenModel | None = None) -> 
 
 def _retrain(folder: Path, reporter: Reporter) -> None:
     from mspc_core.retrain.job import execute
+
+    execute(folder, reporter)
+
+
+def _map(folder: Path, reporter: Reporter) -> None:
+    from mspc_core.maps.job import execute
 
     execute(folder, reporter)
 
@@ -118,7 +141,8 @@ _KINDS: dict[object, Callable[[Path, Reporter], None]] = {
     "retrain": _retrain,
     "import": _import,
     "export": _export,
+    "map": _map,
 }
-_COMPUTING = ("scan", "retrain")  # these take turns on the device that they name; others only read and write
+_COMPUTING = ("scan", "retrain", "map")  # these take turns on the device that they name; others only read and write
 # Jobs on the same device take turns; an export does not wait for an import.
 _DEVICES: dict[object, str] = {"export": "export"}

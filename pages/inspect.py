@@ -5,37 +5,42 @@ import pandas as pd
 import streamlit as st
 
 from mspc_core.runs import Run
-from ui import cache, compute, evidence, filters, images, inspect_views, state
+from ui import (
+    cache,
+    compute_series,
+    evidence,
+    filters,
+    images,
+    inspect_compare,
+    inspect_controls,
+    inspect_neighbours,
+    inspect_state,
+    inspect_views,
+    maps,
+    shared_filter,
+    state,
+)
 from ui.errors import friendly
+from ui.filters import View
 from ui.text import HELP, percent, plain, plural, short
 
 MATCHES, LARGE = 50, 288
 
 
-def default_queue(run: Run, scores: pd.DataFrame) -> tuple[np.ndarray, str]:
-    """The list that previous and next walk along, and its name: suspects, else flagged images, else all."""
-    by = filters.default_sort(scores)
-    if filters.suspects_of(scores).any():
-        return evidence.queue_of(run, filters.SampleFilter(suspects=True), by), "suspects"
-    telling = by.removesuffix("_score")
-    if filters.flags_of(scores, telling).any():
-        return evidence.queue_of(run, filters.SampleFilter(flagged_by=(telling,)), by), "flagged images"
-    return evidence.queue_of(run, filters.SampleFilter(), by), "images"
-
-
-def picker(run: Run, scores: pd.DataFrame) -> int | None:
-    """Choose the sample: along the queue, by search, or by ?sample= in the URL. Returns its position."""
-    queue, kind = default_queue(run, scores)
+def picker(run: Run, scores: pd.DataFrame, shown: View) -> int | None:
+    """Choose the sample: along what passes the filter, by search, or by ?sample= in the URL. Returns its position."""
+    queue = shared_filter.queue(run, filters.default_sort(scores))
     ids = scores["sample_id"].to_numpy()
     asked = state.selected_sample(run)
     found = np.flatnonzero(ids == asked) if asked else []
     position = int(found[0]) if len(found) else (int(queue[0]) if len(queue) else None)
     if position is None:
-        st.info("There are no images in this run.")
+        if not shared_filter.nothing_left(run, shown):
+            st.info("There are no images in this run.")
         return None
     if asked is None and st.query_params.get("sample"):
         st.info("The image named in the address is not part of this run. Showing the first one instead.")
-    here = np.flatnonzero(queue == position)
+    here, identity = np.flatnonzero(queue == position), str(ids[position])
 
     def move(step: int) -> None:
         target = filters.neighbour(queue, position, step)
@@ -44,16 +49,43 @@ def picker(run: Run, scores: pd.DataFrame) -> int | None:
 
     with st.container(horizontal=True, vertical_alignment="bottom"):
         at_start, at_end = bool(len(here) and here[0] == 0), bool(len(here) and here[0] == len(queue) - 1)
+        none = not len(queue)
         st.button(
-            "Previous", icon=":material/arrow_back:", shortcut="Left", on_click=move, args=(-1,), disabled=at_start
+            "Previous",
+            icon=":material/arrow_back:",
+            shortcut="Left",
+            on_click=move,
+            args=(-1,),
+            disabled=at_start or none,
         )
-        st.button("Next", icon=":material/arrow_forward:", shortcut="Right", on_click=move, args=(1,), disabled=at_end)
+        st.button(
+            "Next", icon=":material/arrow_forward:", shortcut="Right", on_click=move, args=(1,), disabled=at_end or none
+        )
         search(scores, ids)
+        pin(run, identity)
         if st.button("Decide in Review", icon=":material/fact_check:"):
-            state.go("review", sample=str(ids[position]))
-    place = f"{int(here[0]) + 1:,} of {plural(len(queue), kind[:-1])}" if len(here) else f"not one of the {kind}"
-    st.caption(f"This image is {place}.")
+            state.go("review", sample=identity)
+    kind = "image" if shown.everything else "filtered image"
+    if len(here):
+        st.caption(f"This image is {int(here[0]) + 1:,} of {plural(len(queue), kind)}, the most suspicious first.")
+    else:
+        st.caption("This image does not pass the filter; Previous and Next lead to those that do.")
     return position
+
+
+def pin(run: Run, identity: str) -> None:
+    """Pin or unpin the image that is shown."""
+    pins = inspect_state.pins_of(run)
+    there, full = identity in pins, len(pins) >= inspect_state.MOST_PINS
+    st.button(
+        "Unpin" if there else "Pin",
+        icon=":material/keep_off:" if there else ":material/keep:",
+        key="pin",
+        disabled=full and not there,
+        on_click=inspect_state.toggle_pin,
+        args=(run, identity),
+        help="Six images are pinned: take one away first." if full and not there else "Keeps this image to compare.",
+    )
 
 
 def search(scores: pd.DataFrame, ids: np.ndarray) -> None:
@@ -87,8 +119,8 @@ def search(scores: pd.DataFrame, ids: np.ndarray) -> None:
 
 
 @st.fragment
-def magnifier(run: Run, position: int, pixels: np.ndarray | None) -> None:
-    """The image beside its scaled form, the strip, and the chart: all follow the slider and the toggles."""
+def magnifier(run: Run, position: int, pixels: np.ndarray | None, pins: list[str]) -> None:
+    """The image beside its scaled form, strips and curves, and how the scores come about: all follow the controls."""
     with friendly():
         scores, classes = cache.scores_of(run), evidence.class_names(run)
         row = scores.iloc[position]
@@ -100,54 +132,33 @@ def magnifier(run: Run, position: int, pixels: np.ndarray | None) -> None:
             first.caption("The image cannot be shown: the data set of this run was deleted.")
             return
         with first:
-            st.image(
-                images.framed(images.enlarge(pixels[0], LARGE)), width="stretch", caption="As stored", alt="The image"
-            )
-        scale, masked, tau = controls(run)
-        series = compute.series_of(run, number, masked=masked, tau=tau)
-        whole = series.at(scale)
-        exact = abs(series.scales[whole] - scale) < 1e-6
-        one = series if exact else compute.series_of(run, number, masked=masked, tau=tau, extra=scale)
-        index = whole if exact else 0
+            picture = images.framed(images.enlarge(pixels[0], LARGE))
+            st.image(picture, width="stretch", caption="As stored", alt="The image")
+        if maps.key_of(run) is None:
+            second.info("This run keeps no model, so it cannot be asked what it says of scaled images.")
+            return
+        settings = inspect_controls.controls(run, predicted)
+        sample, treatment = [(number, predicted)], settings.treatment
+        with second, st.spinner("Asking the model …"):
+            series = compute_series.series_of(run, sample, compute_series.curve_scales(run), treatment)[0]
+            one, index = series, series.at(settings.n)
+            if abs(series.scales[index] - settings.n) > 1e-6:
+                one, index = compute_series.series_of(run, sample, (settings.n,), treatment)[0], 0
         with second:
-            what = formula(scale, masked, tau)
-            st.image(
-                images.framed(images.enlarge(one.images[index], LARGE)),
-                width="stretch",
-                caption=what,
-                alt="The scaled image",
-            )
+            picture = images.framed(images.enlarge(one.images[index], LARGE))
+            st.image(picture, width="stretch", caption=settings.formula, alt="The scaled image")
         answer(one, index, predicted, classes)
-        inspect_views.strip(series, predicted, classes, f"strip-{run.id}", scale)
+        in_strip = settings.own or inspect_compare.WHOLE
+        scaled = compute_series.series_of(run, sample, in_strip, treatment)[0]
+        inspect_views.strip(scaled, predicted, classes, f"strip-{run.id}", settings.n)
         st.subheader("The model's answer over n")
-        inspect_views.chart(series, predicted, classes, scale, f"curves-{run.id}")
+        inspect_views.chart(series, predicted, classes, settings.n, f"curves-{run.id}")
+        st.subheader("How the scores come about")
+        inspect_views.build_up(run, scores, position, classes, settings)
+        inspect_compare.show(run, scores, position, pins, settings, classes)
 
 
-def controls(run: Run) -> tuple[float, bool, float]:
-    """n, mask on, τ."""
-    tau = float(compute.settings_of(run, "mspc").get("tau", 0.1))
-    has_mask = compute.final_mask(run) is not None
-    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
-        scale = st.slider(
-            "Multiply all pixels by n", 1.0, 12.0, 3.0, 0.1, key="inspect-n", help=HELP["scale"], width=520
-        )
-        masked = st.toggle(
-            "Mask",
-            key="inspect-mask",
-            disabled=not has_mask,
-            help=HELP["mask"] if has_mask else "MSPC has learned no mask in this run yet.",
-        )
-        shifted = st.toggle(f"Shift τ = {tau:g}", key="inspect-tau", help=HELP["τ"])
-    return float(scale), bool(masked and has_mask), tau if shifted else 0.0
-
-
-def formula(scale: float, masked: bool, tau: float) -> str:
-    """What was done to the image, as a caption."""
-    inner = f"(x − {tau:g})" if tau else "x"
-    return f"clip({scale:g} · {inner}{' ⊙ m' if masked else ''})"
-
-
-def answer(series: compute.Series, index: int, predicted: int, classes: list[str]) -> None:
+def answer(series: compute_series.Series, index: int, predicted: int, classes: list[str]) -> None:
     """One sentence on the scaled image."""
     found = int(series.predicted[index])
     name = plain(evidence.name_of(classes, found), 60)
@@ -164,11 +175,9 @@ with friendly():
     run = state.require_run()
     st.title("Inspect")
     evidence.watch(run)
-    scores = cache.scores_of(run)
-    position = picker(run, scores)
+    scores, shown = cache.scores_of(run), shared_filter.bar(run)
+    position = picker(run, scores, shown)
     if position is not None:
         pixels = evidence.pictures_of(run, scores["row"].to_numpy()[[position]])
-        magnifier(run, position, pixels)
-        if pixels is not None:
-            st.subheader("How the scores come about")
-            inspect_views.build_up(run, scores, position, evidence.class_names(run))
+        magnifier(run, position, pixels, inspect_state.pins_of(run))
+        inspect_neighbours.show(run, scores, position, evidence.class_names(run))

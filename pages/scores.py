@@ -8,6 +8,7 @@ from mspc_core.runs import Run
 from ui import (
     agreement_views,
     cache,
+    embedding_views,
     evidence,
     filters,
     mixture_views,
@@ -75,6 +76,7 @@ with friendly():
         score_scatter.show_class_histograms(run, detector, shown)
         score_curves.show(run, detector, shown)
         score_scatter.show_pairs(run, finished, detector, shown, selected)
+        embedding_views.show(run, detector=detector, shown=shown, selected=selected)
         agreement_views.show(run, finished, shown)
         score_views.show_classes(run, detector, shown)
     mixture_views.show(run)

@@ -157,7 +157,7 @@ def probability_figure(
         y=clipped,
         name="clipped pixels",
         mode="lines",
-        line={"width": 0},
+        line={"width": 1.5, "color": NEUTRAL, "dash": "dot"},
         fill="tozeroy",
         fillcolor="rgba(138,146,156,0.13)",
         hovertemplate="%{y:.0%} of pixel values cut off<extra></extra>",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from mspc_core.runs import Run
-from ui import compute, evidence, figures, filters
-from ui.compute import BuildUp, Series
+from ui import compute_series, evidence, figures, filters
+from ui.compute_series import BuildUp, Series
 from ui.gallery import Tile, gallery
+from ui.inspect_controls import Settings, own_treatment
 from ui.text import HELP, percent, plain, short
 from ui.theme import CLEAN, NEUTRAL, PLOTLY_CONFIG
 
@@ -61,33 +64,34 @@ def score_table(run: Run, scores: pd.DataFrame, position: int) -> pd.DataFrame:
 
 
 def strip(series: Series, predicted: int, classes: list[str], key: str, chosen: float) -> None:
-    """The image under n = 1 … 12, each with what the model says."""
-    whole = [series.at(float(n)) for n in range(1, 13)]
+    """The image under every scale of a series, each with what the model says."""
     tiles = []
-    for n, index in enumerate(whole, start=1):
+    for index, scale in enumerate(series.scales):
         found = int(series.predicted[index])
         same = found == predicted
         tiles.append(
             Tile(
-                str(n),
+                f"{scale:g}",
                 ("✓ " if same else "✗ ") + evidence.name_of(classes, found),
                 percent(float(series.confidence[index]), 0),
-                badge=f"n = {n}",
+                badge=f"n = {scale:g}",
                 tone=CLEAN if same else NEUTRAL,
             )
         )
     gallery(
-        series.images[whole],
+        series.images,
         tiles,
         key=key,
-        label="The image multiplied by 1 to 12, with the model's answer to each",
+        label="The image under each scale, with the model's answer",
         size=72,
         gap=8,
         clickable=False,
         selected=f"{chosen:g}",
     )
-    kept, name = int((series.predicted[whole] == predicted).sum()), plain(evidence.name_of(classes, predicted), 40)
-    st.caption(f"✓ keeps the class the model gave to the untouched image (“{name}”): **{kept} of 12**. ✗ changes it.")
+    kept, name = int((series.predicted == predicted).sum()), plain(evidence.name_of(classes, predicted), 40)
+    st.caption(
+        f"✓ keeps the class the model gave to the untouched image (“{name}”): **{kept} of {len(tiles)}**. ✗ changes it."
+    )
 
 
 def chart(series: Series, predicted: int, classes: list[str], at: float, key: str) -> None:
@@ -114,21 +118,61 @@ def leading_classes(probabilities: np.ndarray, predicted: int, most: int = _CURV
     return [predicted, *others[: most - 1]]
 
 
-def build_up(run: Run, scores: pd.DataFrame, position: int, classes: list[str]) -> None:
-    """SPC and MSPC of this image, scale by scale, until the number stands."""
+def build_up(run: Run, scores: pd.DataFrame, position: int, classes: list[str], settings: Settings) -> None:
+    """SPC and MSPC of this image, scale by scale, until the number stands; with the reader's settings beside the
+    scan's where they differ."""
     row = scores.iloc[position]
-    found = compute.build_ups(run, int(row["row"]), int(row["predicted"]))
-    for column, (name, steps) in zip(st.columns(2, gap="large"), found.items(), strict=False):
-        with column:
-            st.markdown(f"**{filters.title_of(name)}**", help=HELP[filters.title_of(name)])
-            table, widths = build_table(steps, classes), {"n": 40, "model says": 130, "sure": 64, "mark": 56}
-            config = {column: st.column_config.TextColumn(width=width) for column, width in widths.items()}
-            height = 38 + 35 * len(table)
-            st.dataframe(table, hide_index=True, width="stretch", height=height, column_config=config)
-            stored = float(row[f"{name}_score"]) if f"{name}_score" in row else float("nan")
-            st.markdown(conclusion(steps, stored))
+    number, predicted = int(row["row"]), int(row["predicted"])
+    found = compute_series.build_ups(run, number, predicted)
+    own = own_build_ups(run, number, predicted, settings, tuple(found))
+    places: list[Any] = []
+    if own:
+        for _ in found:
+            places += st.columns(2, gap="large")
+    else:
+        places = [place for column in st.columns(2, gap="large") for place in (column, None)]
+    for turn, (name, steps) in enumerate(found.items()):
+        title, stored = filters.title_of(name), row.get(f"{name}_score")
+        with places[2 * turn]:
+            st.markdown(f"**{title}**" + (" · the scan's settings" if own else ""), help=HELP[title])
+            _table(steps, classes)
+            st.markdown(conclusion(steps, float("nan") if pd.isna(stored) else float(stored)))
+        if name in own:
+            with places[2 * turn + 1]:
+                words, mine = own[name]
+                st.markdown(f"**{title}** · {plain(words, 120)}")
+                _table(mine, classes)
+                st.markdown(outcome(mine, evidence.natural_threshold(run, name)))
     if "mspc" not in found:
         st.caption("MSPC is added when its mask has been learned.")
+
+
+def own_build_ups(
+    run: Run, row: int, predicted: int, settings: Settings, names: tuple[str, ...]
+) -> dict[str, tuple[str, BuildUp]]:
+    """What the reader's scales, mask and τ make of each score, with those settings in words; {} where they are the
+    scan's."""
+    mine, theirs = own_treatment(run, settings), compute_series.scan_treatment(run, "mspc")
+    if settings.own is None and mine == theirs:
+        return {}
+    found = {}
+    for name in names:
+        scales = settings.own or compute_series.scan_scales(run, name)
+        treatment = mine if name == "mspc" else compute_series.Treatment()
+        words = ["your scales" if settings.own else "the scan's scales"]
+        if name == "mspc":
+            mask = "class mask" if mine.mask == compute_series.CLASS else "shared mask"
+            weak = f" at {percent(mine.strength, 0)}" if mine.strength < 1 else ""
+            words += [f"τ = {mine.tau:g}", mask + weak]
+        steps = compute_series.build_up(run, name, row, predicted, scales, treatment)
+        found[name] = (", ".join(words), steps)
+    return found
+
+
+def _table(steps: BuildUp, classes: list[str]) -> None:
+    table, widths = build_table(steps, classes), {"n": 40, "model says": 130, "sure": 64, "mark": 56}
+    config = {column: st.column_config.TextColumn(width=width) for column, width in widths.items()}
+    st.dataframe(table, hide_index=True, width="stretch", height=38 + 35 * len(table), column_config=config)
 
 
 def build_table(steps: BuildUp, classes: list[str]) -> pd.DataFrame:
@@ -156,3 +200,10 @@ def conclusion(steps: BuildUp, stored: float) -> str:
         f"{text}, but the scan stored **{stored:.3f}**: :orange[they differ]. Computing on another device, or a tie "
         "between two classes, can tip single scales."
     )
+
+
+def outcome(steps: BuildUp, threshold: float) -> str:
+    """The sum of own settings in words (Markdown), and what the scan's threshold would make of it."""
+    total, count = int(steps.marks.sum()), len(steps.marks)
+    verb = "above" if steps.score > threshold else "not above"
+    return f"{total} ÷ {count} = **{steps.score:.3f}**, {verb} the scan's threshold of {threshold:g}."

@@ -115,5 +115,11 @@ HELP: dict[str, str] = {
     "confidence": "The probability that the model gives to its prediction.",
     "forward-equivalents": "The cost of a detector: how many times an image went through the model, forwards or "
     "backwards. It does not depend on the machine.",
+    "map": "Each image is a dot, placed by the numbers that the model's last layer works with. Near dots look alike to "
+    "the model. It is a way to look, not a part of the verdict.",
+    "PCA and UMAP": "PCA: the two directions in which the images differ most; distances are true to them. UMAP: keeps "
+    "neighbours together and so shows more groups; distances between groups and their sizes mean nothing.",
+    "feature distance": "Cosine distance between what the model's last layer sees of two images: 0 for the same, about "
+    "1 for nothing in common.",
     "clipped": "The share of pixel values that scaling pushed past white; they were cut off at 1.",
 }

@@ -28,7 +28,7 @@ class TestInspect:
     def test_scores_built_up_on_the_page_equal_those_worked_out_by_hand(self, tiny_run: Run) -> None:
         import torch
 
-        from ui import cache, compute
+        from ui import cache, compute_series
 
         scores, model = tiny_run.scores(), cache.model_of(tiny_run)
         row, predicted = int(scores["row"].iloc[5]), int(scores["predicted"].iloc[5])
@@ -39,21 +39,23 @@ class TestInspect:
             for n in range(2, 13):
                 spc += int(model((pixels * n).clamp(0, 1)).argmax() == predicted)
                 mspc += 1 if model(((pixels - 0.1) * mask * n).clamp(0, 1)).argmax() == predicted else -1
-        found = compute.build_ups(tiny_run, row, predicted)
+        found = compute_series.build_ups(tiny_run, row, predicted)
         assert found["spc"].score == pytest.approx(spc / 11)
         assert found["mspc"].score == pytest.approx(mspc / 11)
         assert found["spc"].running_mean[-1] == pytest.approx(found["spc"].score)
 
     def test_the_series_is_the_scaled_image_and_its_clipped_share(self, tiny_run: Run) -> None:
-        from ui import cache, compute
+        from ui import cache, compute_series
 
         image = np.zeros((16, 16, 3), dtype=np.uint8)
         image[:8] = 100  # half of the values reach 300 at n = 3 and are cut off
-        found = compute.scaled_series(cache.model_of(tiny_run), image, np.array([1.0, 2.0, 3.0]))
+        found = compute_series.scaled_series(cache.model_of(tiny_run), image, np.array([1.0, 2.0, 3.0]))
         assert found.images[:, 0, 0, 0].tolist() == [100, 200, 255]
         assert found.clipped.tolist() == [0.0, 0.0, 0.5]
         assert found.probabilities.sum(1) == pytest.approx(1.0, abs=1e-5)
-        masked = compute.scaled_series(cache.model_of(tiny_run), image, np.array([2.0]), np.full((16, 16), 0.5), 0.1)
+        masked = compute_series.scaled_series(
+            cache.model_of(tiny_run), image, np.array([2.0]), np.full((16, 16), 0.5), 0.1
+        )
         assert masked.images[0, 0, 0, 0] == round((100 - 25.5) * 0.5 * 2)
         assert masked.images[0, 15, 0, 0] == 0
 
