@@ -29,7 +29,7 @@ def work_on(
     if kind not in _KINDS:
         raise InputError(f"{folder.name!r} asks for an unknown kind of work, {kind!r}: start it again.")
     try:
-        device = _canonical(str(config.get("device", "auto"))) if kind in _COMPUTING else _DEVICES.get(kind, "io")
+        device = _canonical(str(config.get("device", "auto"))) if _computes(config) else _DEVICES.get(kind, "io")
     except InputError as error:
         return jobs.fail(folder, str(error))
     work = _KINDS[kind] if given is None else partial(_scan, given=given)
@@ -59,6 +59,15 @@ def result_of(folder: Path) -> dict[str, Any]:
     """What a finished import found (dataset, count, skipped, reused) or an export wrote. {} while there is none."""
     path = folder / "result.json"
     return atomic.read_json(path) if path.is_file() else {}
+
+
+def _computes(config: dict[str, Any]) -> bool:
+    """Does this job train or run a model?"""
+    if config.get("kind") in _LAB:
+        from mspc_core.poison_job import computes
+
+        return computes(config)
+    return config.get("kind") in _COMPUTING
 
 
 def _canonical(device: str) -> str:
@@ -113,12 +122,28 @@ def _export(folder: Path, reporter: Reporter) -> None:
     atomic.write_json(folder / "result.json", result.as_json())
 
 
+def _poison(folder: Path, reporter: Reporter) -> None:
+    from mspc_core.poison_job import execute
+
+    execute(folder, reporter)
+
+
+def _signs(folder: Path, reporter: Reporter) -> None:
+    from mspc_core.poison_job import execute_demo_images
+
+    execute_demo_images(folder, reporter)
+
+
 _KINDS: dict[object, Callable[[Path, Reporter], None]] = {
     "scan": _scan,
     "retrain": _retrain,
     "import": _import,
     "export": _export,
+    "poison": _poison,
+    "trigger": _poison,
+    "signs": _signs,
 }
+_LAB = ("poison", "trigger")  # these compute where their attack learns
 _COMPUTING = ("scan", "retrain")  # these take turns on the device that they name; others only read and write
 # Jobs on the same device take turns; an export does not wait for an import.
 _DEVICES: dict[object, str] = {"export": "export"}
