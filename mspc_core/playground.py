@@ -114,17 +114,21 @@ def try_many(
     dataset: Dataset,
     recipe: Recipe,
     *,
+    state: State | None = None,
     value: float | None = None,
     count: int = MANY,
     seed: int = 0,
 ) -> Tally:
-    """Random clean images that the attacker would want to turn. Raises `InputError` where there are none."""
+    """Random clean images that the attacker would want to turn. state: what the attack learned, read if not given.
+
+    Raises `InputError` where there are no such images.
+    """
     rows = candidates(dataset, recipe)
     if not len(rows):
         raise InputError("This data set has no clean image outside the target class to try the trigger on.")
     rows = np.sort(np.random.default_rng([seed, 23]).permutation(rows)[:count])
     images, labels = np.array(dataset.pixels[rows]), dataset.manifest["label"].to_numpy()[rows].astype(np.int64)
-    triggered = apply_at(recipe.attack, images, value, dataset.trigger(), seed)
+    triggered = apply_at(recipe.attack, images, value, dataset.trigger() if state is None else state, seed)
     before, after = (probabilities(model, batch).argmax(1) for batch in (images, triggered))
     classes = len(dataset.info.classes)
 
@@ -143,9 +147,9 @@ def candidates(dataset: Dataset, recipe: Recipe) -> np.ndarray:
     labels = dataset.manifest["label"].to_numpy()
     if not len(rows):
         truth = load_truth(dataset)
-        touched = np.zeros(len(labels), bool) if truth is None else truth["is_backdoor"].to_numpy(bool)
-        if truth is not None and "is_cover" in truth:
-            touched |= truth["is_cover"].to_numpy(bool)
+        touched = np.zeros(len(labels), dtype=bool)
+        for column in () if truth is None else ("is_backdoor", "is_cover"):
+            touched |= truth[column].to_numpy(bool) if column in truth else False
         rows = np.flatnonzero(~touched)
     if recipe.label_mode in ("all-to-all", "random"):
         return rows

@@ -63,12 +63,20 @@ class PoisonConfig:
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
+    def _check_types(self) -> None:
+        texts = (self.dataset, self.attack, self.preset, self.label_mode, self.out, self.kind)
+        if not all(isinstance(text, str) for text in texts) or not isinstance(self.settings, dict):
+            raise TypeError("a name or the settings have the wrong type")
+        if not isinstance(self.rate, int | float) or not isinstance(self.target, int | str):
+            raise TypeError("the rate or the target has the wrong type")
+        if not isinstance(self.seed, int) or self.seed < 0:
+            raise TypeError("the seed is no whole number from 0")
+
     @classmethod
     def from_json(cls, raw: dict[str, Any]) -> PoisonConfig:
         try:
             config = cls(**raw)
-            if not isinstance(config.settings, dict) or not isinstance(config.dataset, str):
-                raise TypeError("settings or data set")
+            config._check_types()
             return config
         except TypeError as error:
             raise InputError(f"What this job was to make is not readable ({error}): start a new one.") from None

@@ -47,14 +47,14 @@ def make(found: dict[str, DatasetInfo], wanted: str | None, busy: bool) -> None:
         with second:
             name = lab_form.choose_attack()
         left, right = st.columns([1, 2.1], gap="large")
-        with left, friendly():
+        with left:
             settings = lab_form.ask_settings(name, info.size)
             labels = lab_form.ask_labels(info, name)
-        config = lab_preview.config_of(info.name, name, settings, labels)
+            config = lab_preview.config_of(info.name, name, settings, labels)
+            with friendly():
+                create(config, busy)
         with right, friendly():
             look(config, busy)
-        st.divider()
-        create(config, busy)
 
 
 def look(config: PoisonConfig, busy: bool) -> None:
@@ -75,15 +75,22 @@ def look(config: PoisonConfig, busy: bool) -> None:
 def create(config: PoisonConfig, busy: bool) -> None:
     """Name, count and the button. Only the job, in a process of its own, writes anything."""
     config = lab_form.ask_name(config)
-    left, right = st.columns([1, 3], vertical_alignment="center")
     try:
-        planned = poisoning.check(poisoning.prepare(config))
+        planned, refusal = poisoning.check(poisoning.prepare(config)), None
+        st.caption(lab_data.amount_words(planned.poisoned, planned.covers, planned.training))
     except InputError as error:
-        left.button("Create the data set", type="primary", icon=":material/science:", disabled=True)
-        show_error(error)
-        return
-    right.caption(lab_data.amount_words(planned.poisoned, planned.covers, planned.training))
-    if left.button("Create the data set", type="primary", icon=":material/science:", disabled=busy):
+        refusal = error
+    pressed = st.button(
+        "Create the data set",
+        type="primary",
+        icon=":material/science:",
+        disabled=busy or refusal is not None,
+        width="stretch",
+        help="A job of the lab is at work: wait for it or cancel it." if busy else None,
+    )
+    if refusal is not None:
+        show_error(refusal)
+    elif pressed:
         lab_jobs.start(config)
 
 

@@ -20,6 +20,7 @@ from ui import cache
 
 UPLOAD_KINDS = ("png", "jpg", "jpeg")
 UPLOAD_BYTES = 16 * 2**20
+_QUICK, _QUICK_SIDE = ("small-cnn", "tiny-vit"), 64
 
 
 def decoded(content: bytes, size: int) -> np.ndarray:
@@ -47,6 +48,12 @@ def tally_of(run: Run, value: float | None, seed: int) -> Tally:
     return _tally(*_files(run), value, seed)
 
 
+def is_quick(run: Run) -> bool:
+    """Is the model small enough to try many images with every move of a slider?"""
+    arch = (cache.summary_of(run).get("model") or {}).get("arch", run.config().arch)
+    return arch in _QUICK and cache.dataset_of(run).info.size <= _QUICK_SIDE
+
+
 def _files(run: Run) -> tuple[str, int, int]:
     root = cache.dataset_of(run).root
     return str(run.folder), cache.stamp(run.folder / "model.safetensors"), cache.stamp(root / "recipe.json")
@@ -70,4 +77,5 @@ def _trial(folder: str, model: int, recipe: int, digest: str, value: float | Non
 def _tally(folder: str, model: int, recipe: int, value: float | None, seed: int) -> Tally:
     run = Run(Path(folder))
     dataset = cache.dataset_of(run)
-    return playground.try_many(cache.model_of(run), dataset, read_recipe(dataset), value=value, seed=seed)
+    state, recipe_read = _state(str(dataset.root), recipe, dataset), read_recipe(dataset)
+    return playground.try_many(cache.model_of(run), dataset, recipe_read, state=state, value=value, seed=seed)

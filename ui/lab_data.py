@@ -155,7 +155,7 @@ def _has_recipe(name: str) -> bool:
         return False
 
 
-def top_classes(probabilities: np.ndarray, target: int, most: int = 6) -> list[int]:
+def top_classes(probabilities: np.ndarray, target: int, most: int = 5) -> list[int]:
     """The classes worth a bar, the likeliest after the trigger first. probabilities: [2, C], before and after."""
     before, after = probabilities
     both = np.maximum(before, after)

@@ -35,7 +35,7 @@ def probability_figure(trial: Trial, names: list[str], target: int) -> go.Figure
             cliponaxis=False,
             hovertemplate="%{x:.1%}<extra>" + name + "</extra>",
         )
-    layout = figure_layout(90 + 46 * len(shown), barmode="group", bargap=0.25)
+    layout = figure_layout(96 + 42 * len(shown), barmode="group", bargap=0.25)
     layout["legend"] |= {"traceorder": "reversed"}
     figure.update_layout(**layout)
     ticks = [plotly_text(names[number], 28) + (" (target)" if number == target else "") for number in shown]

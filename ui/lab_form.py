@@ -84,8 +84,15 @@ def _control(name: str, setting: Setting) -> Any:
     if setting.kind == "choice":
         return st.selectbox(setting.title, setting.choices, key=key, help=words)
     if setting.drags:
-        given = st.slider(setting.title, _num(setting.low, setting), _num(setting.high, setting), key=key, help=words,
-                          step=_num(setting.step, setting))  # fmt: skip
+        given = st.slider(
+            setting.title,
+            _num(setting.low, setting),
+            _num(setting.high, setting),
+            key=key,
+            step=_num(setting.step, setting),
+            format="%d" if setting.kind == "whole" else "%g",
+            help=words,
+        )
     else:
         given = st.number_input(
             setting.title,
@@ -163,11 +170,10 @@ def ask_name(config: PoisonConfig) -> PoisonConfig:
     """The name of the new data set, and whether it is scanned at once."""
     from mspc_core.poisoning import default_name
 
-    left, right = st.columns([2, 3], vertical_alignment="bottom")
-    name = left.text_input(
+    name = st.text_input(
         "Name of the new data set", placeholder=default_name(config), key="lab-name", max_chars=80
     ).strip()
-    scan = right.checkbox(
+    scan = st.checkbox(
         "Train on it and scan it at once",
         key="lab-scan",
         value=True,

@@ -20,11 +20,11 @@ def pick(dataset: Dataset, key: str, each: int, *, split: str = "") -> np.ndarra
         labels = lab_data.class_options(info.classes)
         numbers = [-1, *range(len(labels))]
         label = st.selectbox(
-            "Images of", numbers, key=f"{name}-class", width=190,
+            "Images of", numbers, key=f"{name}-class", width=180,
             format_func=lambda number: "All classes" if number < 0 else labels[number],
         )  # fmt: skip
         part = st.selectbox(
-            "Split", splits, key=f"{name}-split", width=120, format_func=lambda word: word or "All splits"
+            "Split", splits, key=f"{name}-split", width=112, format_func=lambda word: word or "All splits"
         )
         shuffled = st.toggle("Shuffled", value=True, key=f"{name}-shuffled")
         seed = int(st.session_state.get(f"{name}-draw", 0)) if shuffled else None
@@ -38,5 +38,5 @@ def pick(dataset: Dataset, key: str, each: int, *, split: str = "") -> np.ndarra
         back, on = ":material/chevron_left:", ":material/chevron_right:"
         st.button("", icon=back, key=f"{name}-back", on_click=turn, args=(-1,), disabled=pages < 2, help="Back")
         st.button("", icon=on, key=f"{name}-on", on_click=turn, args=(1,), disabled=pages < 2, help="Next images")
-        st.caption(f"page {count(page)} of {count(pages)}")
+        st.caption(f"{count(page)} / {count(pages)}", width="content")
     return shown

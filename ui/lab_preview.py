@@ -44,6 +44,7 @@ def show(prepared: Prepared) -> bool:
     changed = drawn(prepared, rows, form)
     _pictures(clean, changed)
     _numbers(prepared, rows, clean, changed)
+    _frequencies(clean, changed)
     return True
 
 
@@ -86,32 +87,42 @@ def _choose_form(prepared: Prepared) -> Form:
 def _pictures(clean: np.ndarray, changed: np.ndarray) -> None:
     _row("Clean", clean)
     _row("With the trigger", changed)
-    left, right = st.columns([3, 2], vertical_alignment="bottom")
-    factor = left.select_slider(
-        "Difference, amplified", _FACTORS, 8, key="lab-factor", format_func=lambda number: f"× {number}",
+    factor = st.select_slider(
+        "Difference, amplified",
+        _FACTORS,
+        8,
+        key="lab-factor",
+        format_func=lambda number: f"× {number}",
+        width=400,
         help="Grey is no change; brighter was raised, darker was lowered. Values beyond black and white are cut off.",
-    )  # fmt: skip
-    transform: Transform = right.segmented_control(
-        "Frequencies", _TRANSFORMS, default="FFT", key="lab-transform", required=True,
-        help=_HELP_FREQUENCIES,
-    ) or "FFT"  # fmt: skip
+    )
     _row(f"Difference × {factor}", preview.amplified(clean, changed, factor), said=False)
+
+
+def _frequencies(clean: np.ndarray, changed: np.ndarray) -> None:
+    transform: Transform = (
+        st.segmented_control(
+            "Frequencies", _TRANSFORMS, default="FFT", key="lab-transform", required=True, help=_HELP_FREQUENCIES
+        )
+        or "FFT"
+    )
     first, second = preview.spectrum(clean, transform), preview.spectrum(changed, transform)
     top = float(max(first.max(initial=0.0), second.max(initial=0.0)))
-    _row(f"{transform} of the clean image", images.heat(first, top))
-    _row(f"{transform} with the trigger", images.heat(second, top))
     change = np.abs(second - first)
-    _row(f"Change of the {transform}, at full contrast", images.heat(change, max(float(change.max(initial=0.0)), 0.1)))
+    _row("Clean", images.heat(first, top))
+    _row("With the trigger", images.heat(second, top))
+    _row("Change, at full contrast", images.heat(change, max(float(change.max(initial=0.0)), 0.1)))
 
 
 def _row(title: str, pictures: np.ndarray, said: bool = True) -> None:
-    if said:
-        st.caption(title)
     small = images.thumbnails(pictures, TILE)
     tiles = np.stack([images.framed(images.enlarge(picture, TILE)) for picture in small])
     strip = images.sprite(tiles, len(tiles), GAP)
     seen = images.sprite(np.full_like(tiles, 255), len(tiles), GAP, background=0)[..., :1]
-    st.image(np.concatenate([strip, seen], axis=2), width="content", alt=f"{title}: {len(tiles)} images")
+    with st.container(gap=None):
+        if said:
+            st.caption(title)
+        st.image(np.concatenate([strip, seen], axis=2), width="content", alt=f"{title}: {len(tiles)} images")
 
 
 def _numbers(prepared: Prepared, rows: np.ndarray, clean: np.ndarray, changed: np.ndarray) -> None:

@@ -31,13 +31,14 @@ def show(selected: Run | None) -> None:
             st.session_state.pop("lab-view", None)
             state.go("lab", view="make")
         return
-    run = _choose_run(found, selected)
+    left, right = st.columns([2, 3], vertical_alignment="center", gap="large")
+    with left:
+        run = _choose_run(found, selected)
     with friendly():
         recipe = lab_compute.recipe_of(run)
-        _about(run, recipe)
+        with right:
+            _about(run, recipe)
         _playground(run, recipe)
-        st.divider()
-        _many(run, recipe)
 
 
 def _choose_run(found: dict[str, Run], selected: Run | None) -> Run:
@@ -49,10 +50,8 @@ def _choose_run(found: dict[str, Run], selected: Run | None) -> Run:
         state.select_run(st.session_state["lab-run"])
 
     st.selectbox("Trained model of", list(found), key="lab-run", format_func=labels.__getitem__, on_change=chosen)
-    if selected is not None and selected.id not in found:
-        st.caption(
-            "The selected run has no model, or its data set was not made in the lab: the newest that fits is shown."
-        )
+    if selected is not None and selected.id != here:
+        st.caption("The selected run has no model or no lab data: this is the newest one that has both.")
     return found[here]
 
 
@@ -78,9 +77,18 @@ def _playground(run: Run, recipe: Recipe) -> None:
         image, said = _uploaded(dataset.info.size) if kind == "Upload" else _stored(run)
         if image is None:
             return
-        value = _strength(recipe)
+        pictures, bars = st.columns([1, 1.15], gap="large")
+        with pictures:
+            value = _strength(recipe)
         trial = lab_compute.trial_of(run, image, value)
-        _result(trial, said, lab_data.class_options(dataset.info.classes), recipe)
+        names = lab_data.class_options(dataset.info.classes)
+        with pictures:
+            _pictures(trial, said, names)
+        with bars:
+            _bars(trial, names, recipe)
+        st.divider()
+        with friendly():
+            _many(run, recipe, value)
 
 
 def _uploaded(size: int) -> tuple[np.ndarray | None, str]:
@@ -131,56 +139,67 @@ def _strength(recipe: Recipe) -> float | None:
         int(part or 1) if whole else float(part or 0) for part in (setting.low, setting.high, setting.step)
     )
     value = st.slider(
-        f"Strength of the trigger: {setting.title.lower()}", low, high, step=step, key=key, width=520,
+        f"Strength of the trigger: {setting.title.lower()}",
+        low,
+        high,
+        step=step,
+        key=key,
+        format="%d" if whole else "%g",
         help=f"{plain(setting.help, 300)} It was planted with {setting.default:g}.",
-    )  # fmt: skip
+    )
     return None if value == setting.default else value
 
 
-def _result(trial: playground.Trial, said: str, names: list[str], recipe: Recipe) -> None:
-    before, after = trial.predicted
-    first, second, third = st.columns([1, 1, 2.4], gap="medium")
-    for column, place, title in ((first, 0, f"Clean, {plain(said, 40)}"), (second, 1, "With the trigger")):
+def _pictures(trial: playground.Trial, said: str, names: list[str]) -> None:
+    for column, place, title in zip(
+        st.columns(2), (0, 1), (f"Clean, {plain(said, 40)}", "With the trigger"), strict=True
+    ):
         picture = images.framed(images.enlarge(images.thumbnails(trial.images[place][None], LARGE)[0], LARGE))
-        number, sure = trial.predicted[place], float(trial.probabilities[place].max())
+        sure = float(trial.probabilities[place].max())
         with column:
-            st.image(picture, width="stretch", alt=title)
-            st.markdown(f":small[:gray[{title}]]  \n**{plain(names[number], 30)}** {percent(sure)}")
-    with third:
-        if trial.flipped:
-            what = f"**The prediction flips** from {plain(names[before], 30)} to {plain(names[after], 30)}."
-            st.markdown(f":orange-badge[:material/swap_horiz: flips] {what}")
-        else:
-            st.markdown(f":green-badge[:material/lock: stays] **The prediction stays** {plain(names[before], 30)}.")
-        figure = lab_figures.probability_figure(trial, names, recipe.target)
-        st.plotly_chart(figure, width="stretch", config=PLOTLY_CONFIG, key="lab-bars")
-        evidence.table_under(
-            lab_figures.probability_table(trial, names, recipe.target), "Probabilities as a table", key="lab-bars-table"
-        )
+            st.image(picture, width="stretch", alt=f"The image {'with the trigger' if place else 'as it is'}")
+            answer = f"**{plain(names[trial.predicted[place]], 30)}** {percent(sure)}"
+            st.markdown(f":small[:gray[{title}]]  \n{answer}")
 
 
-@st.fragment
-def _many(run: Run, recipe: Recipe) -> None:
-    with friendly():
-        st.subheader("How often does it work?")
-        setting = playground.strength_setting(recipe.attack)
-        current = st.session_state.get(f"lab-strength-{recipe.attack.name}", setting.default)
-        value = None if current == setting.default else float(current)
-        seed = int(st.session_state.get("lab-many-seed", 0))
-        tally = lab_compute.tally_of(run, value, seed)
-        low, high = tally.interval
-        columns = st.columns([1.2, 1, 1, 1.4], vertical_alignment="center")
-        columns[0].metric("Reach what the attacker wants", f"{tally.hits} of {tally.count}")
-        columns[1].metric("Attack success rate", percent(tally.hits / tally.count), help=HELP["ASR"])
-        columns[2].metric("Without the trigger", f"{int(tally.already.sum())} of {tally.count}")
+def _bars(trial: playground.Trial, names: list[str], recipe: Recipe) -> None:
+    before, after = (plain(names[number], 30) for number in trial.predicted)
+    if trial.flipped:
+        st.markdown(f":orange-badge[:material/swap_horiz: flips] From **{before}** to **{after}**.")
+    else:
+        st.markdown(f":green-badge[:material/lock: stays] The prediction stays **{before}**.")
+    figure = lab_figures.probability_figure(trial, names, recipe.target)
+    st.plotly_chart(figure, width="stretch", config=PLOTLY_CONFIG, key="lab-bars")
+    table = lab_figures.probability_table(trial, names, recipe.target)
+    evidence.table_under(table, "Probabilities as a table", key="lab-bars-table")
 
-        def draw() -> None:
-            st.session_state["lab-many-seed"] = seed + 1
 
-        with columns[3]:
-            st.button(f"Other {plural(tally.count, 'image')}", icon=":material/casino:", on_click=draw, key="lab-many")
-        strength = "" if value is None else f" with {setting.title.lower()} {value:g}"
-        st.caption(
-            f"{plural(tally.count, 'random clean image')}{strength}; the true rate lies between {percent(low)} and "
-            f"{percent(high)} (95 % interval)."
-        )
+def _many(run: Run, recipe: Recipe, value: float | None) -> None:
+    st.subheader("How often does it work?")
+    seed = int(st.session_state.get("lab-many-seed", 0))
+    if not lab_compute.is_quick(run) and st.session_state.get("lab-many-asked") != (run.id, value, seed):
+        st.caption(f"This model is large: {playground.MANY} images take it some seconds.")
+        if st.button(f"Try {playground.MANY} random images", icon=":material/casino:", key="lab-many-start"):
+            st.session_state["lab-many-asked"] = (run.id, value, seed)
+            st.rerun(scope="fragment")
+        return
+    tally = lab_compute.tally_of(run, value, seed)
+    low, high = tally.interval
+    columns = st.columns([1.3, 1, 1, 1.2], vertical_alignment="center")
+    columns[0].metric("Images that flip as the attacker wants", f"{tally.hits} of {tally.count}")
+    columns[1].metric("Attack success rate", percent(tally.hits / tally.count), help=HELP["ASR"])
+    columns[2].metric(
+        "Without the trigger",
+        f"{int(tally.already.sum())} of {tally.count}",
+        help="Images that the model answers so without any trigger: its ordinary mistakes.",
+    )
+
+    def draw() -> None:
+        st.session_state["lab-many-seed"] = seed + 1
+        st.session_state["lab-many-asked"] = (run.id, value, seed + 1)
+
+    columns[3].button("Other images", icon=":material/casino:", on_click=draw, key="lab-many")
+    st.caption(
+        f"{plural(tally.count, 'random clean image')}, with the strength set above. The true rate lies between "
+        f"{percent(low)} and {percent(high)} (95 % interval)."
+    )
