@@ -41,11 +41,13 @@ def nothing_clean(lab: list[str]) -> None:
 def make(found: dict[str, DatasetInfo], wanted: str | None, busy: bool) -> None:
     """Choose, look, create: the controls rerun this part alone."""
     with friendly():
-        first, second = st.columns(2, gap="large")
+        first, second, third = st.columns([1.1, 1.1, 1.3], gap="medium")
         with first:
             info = lab_form.choose_data(found, wanted)
         with second:
             name = lab_form.choose_attack()
+        with third:
+            lab_form.about(name)
         left, right = st.columns([1, 2.1], gap="large")
         with left:
             settings = lab_form.ask_settings(name, info.size)
@@ -86,8 +88,9 @@ def create(config: PoisonConfig, busy: bool) -> None:
         icon=":material/science:",
         disabled=busy or refusal is not None,
         width="stretch",
-        help="A job of the lab is at work: wait for it or cancel it." if busy else None,
     )
+    if note := lab_jobs.note():
+        st.caption(note)
     if refusal is not None:
         show_error(refusal)
     elif pressed:
@@ -104,8 +107,8 @@ with friendly():
         lab_try.show(run)
         st.stop()
     st.caption(
-        "Plant a known backdoor in a copy of clean data, to test detectors or to teach. The source is never changed; "
-        "the new data set records which images were poisoned and how."
+        "Plant a known backdoor in a copy of clean data. The source is never changed; what was poisoned, and how, is "
+        "recorded with the copy."
     )
     clean, lab = lab_data.split_by_truth(store.list_datasets())
     if clean:

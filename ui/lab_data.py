@@ -156,10 +156,9 @@ def _has_recipe(name: str) -> bool:
 
 
 def top_classes(probabilities: np.ndarray, target: int, most: int = 5) -> list[int]:
-    """The classes worth a bar, the likeliest after the trigger first. probabilities: [2, C], before and after."""
-    before, after = probabilities
-    both = np.maximum(before, after)
+    """The classes worth a bar, the likeliest first. probabilities: [2, C], before and after; the larger one counts."""
+    both = probabilities.max(0)
     chosen = [int(number) for number in np.argsort(-both, kind="stable")[:most]]
     if target not in chosen:
         chosen[-1] = target
-    return sorted(chosen, key=lambda number: (-float(after[number]), -float(before[number])))
+    return sorted(chosen, key=lambda number: -float(both[number]))

@@ -28,18 +28,21 @@ def choose_data(found: dict[str, DatasetInfo], wanted: str | None) -> DatasetInf
 
     def described(name: str) -> str:
         info = found[name]
-        return f"{short(name, 40)} · {plural(info.count, 'image')} · {plural(len(info.classes), 'class', 'classes')}"
+        return f"{short(name, 40)} · {plural(info.count, 'image')}"
 
     return found[st.selectbox("Clean data set", list(found), key="lab-data", format_func=described)]
 
 
 def choose_attack() -> str:
-    """The attack, with one sentence about it and its source."""
+    """The attack, with what is special about it."""
     labels = lab_data.attack_labels()
-    name = str(st.selectbox("Attack", list(labels), key="lab-attack", format_func=labels.__getitem__))
+    return str(st.selectbox("Attack", list(labels), key="lab-attack", format_func=labels.__getitem__))
+
+
+def about(name: str) -> None:
+    """One sentence about an attack, and its source."""
     facts = lab_data.attack_facts(name)
-    st.markdown(f"{plain(facts.explains, 300)}  \n:small[:gray[{plain(facts.citation, 200)}]]")
-    return name
+    st.markdown(f":small[{plain(facts.explains, 300)}]  \n:small[:gray[{plain(facts.citation, 200)}]]")
 
 
 def ask_settings(name: str, side: int) -> dict[str, Any]:

@@ -74,6 +74,15 @@ def show() -> None:
     _finished(folder, str(config.get("kind")))
 
 
+def note() -> str:
+    """For the place of the button, which may be far below the job."""
+    if at_work():
+        return "A job of the lab is at work: see the top of this page."
+    folder = current(st.session_state.get(_JOB))
+    name = poison_job.result_of(folder).get("name") if folder is not None else None
+    return f":green[:material/check_circle:] {plain(name)} is stored: see the top of this page." if name else ""
+
+
 def title_of(config: dict[str, object]) -> str:
     """What the job does, as plain text."""
     if config.get("kind") == "signs":

@@ -20,11 +20,11 @@ def pick(dataset: Dataset, key: str, each: int, *, split: str = "") -> np.ndarra
         labels = lab_data.class_options(info.classes)
         numbers = [-1, *range(len(labels))]
         label = st.selectbox(
-            "Images of", numbers, key=f"{name}-class", width=180,
+            "Images of", numbers, key=f"{name}-class", width=164,
             format_func=lambda number: "All classes" if number < 0 else labels[number],
         )  # fmt: skip
         part = st.selectbox(
-            "Split", splits, key=f"{name}-split", width=112, format_func=lambda word: word or "All splits"
+            "Split", splits, key=f"{name}-split", width=104, format_func=lambda word: word or "All splits"
         )
         shuffled = st.toggle("Shuffled", value=True, key=f"{name}-shuffled")
         seed = int(st.session_state.get(f"{name}-draw", 0)) if shuffled else None
