@@ -18,6 +18,7 @@ page = st.navigation(
         "": [st.Page("pages/home.py", title="Home", icon=":material/home:", default=True)],
         "Set up": [
             st.Page("pages/data.py", title="Data", icon=":material/photo_library:"),
+            st.Page("pages/lab.py", title="Poison lab", icon=":material/science:"),
             st.Page("pages/scan.py", title="Scan", icon=":material/radar:"),
         ],
         "Evidence": [

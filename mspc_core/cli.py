@@ -116,24 +116,24 @@ def poison(
     as_json: Json = False,
 ) -> None:
     """Plant a known trigger in a copy of a data set, for the lab. The source is not touched."""
-    from mspc_core.attacks import base
-    from mspc_core.attacks.poison import poison_dataset, resolve_class
-    from mspc_core.data.store import free_name, open_dataset
+    from mspc_core import poisoning
 
-    source = open_dataset(dataset)
-    chosen = base.create(attack, _settings(setting or []), preset=preset)
+    config = poisoning.PoisonConfig(
+        dataset,
+        attack,
+        _settings(setting or []),
+        preset=preset,
+        rate=rate,
+        target=target,
+        seed=seed,
+        label_mode=labels,
+        from_target=from_target,
+        out=out,
+    )
+    prepared = poisoning.prepare(config)
+    poisoning.check(prepared)
     with progress_bar("poisoning") as bar:
-        made = poison_dataset(
-            source,
-            chosen,
-            rate=rate,
-            target=resolve_class(source.info.classes, target),
-            name=out or free_name(f"{dataset}-{attack}"[:70]),
-            seed=seed,
-            from_target=from_target,
-            label_mode=labels,
-            progress=bar,
-        )
+        made = poisoning.write(prepared, poisoning.learn(prepared, bar), bar)
     print_dataset(made.info.name, as_json)
 
 

@@ -12,6 +12,7 @@ from mspc_core.errors import InputError, Progress, ShouldStop, stop_if
 from mspc_core.home import datasets_folder
 
 NAME = "demo"
+CLEAN_NAME = f"{NAME}-clean"
 TRAIN, TEST = 4000, 1000
 EPOCHS = 12  # enough for over 99 % test accuracy, and short to wait for
 RATE = 0.1
@@ -28,12 +29,15 @@ def build_demo(
         if (existing.recipe() or {}).get("seed") == seed and existing.info.source == f"{name}-clean":
             return existing
         raise InputError(f"A data set named {name!r} exists already and is not this demo: choose another name.")
-    clean = _clean(f"{name}-clean", seed, progress, should_stop)
+    clean = build_clean(f"{name}-clean", seed=seed, progress=progress, should_stop=should_stop)
     target = clean.info.classes.index(TARGET)
     return poison_dataset(clean, STICKER, rate=RATE, target=target, name=name, seed=seed, should_stop=should_stop)
 
 
-def _clean(name: str, seed: int, progress: Progress | None, should_stop: ShouldStop | None) -> Dataset:
+def build_clean(
+    name: str = CLEAN_NAME, *, seed: int = 0, progress: Progress | None = None, should_stop: ShouldStop | None = None
+) -> Dataset:
+    """The demo's images before anything was planted, made now or reused."""
     from mspc_core.data.signs.render import CLASSES, render_signs
 
     key = f"signs:{seed}:{TRAIN}:{TEST}"

@@ -43,6 +43,11 @@ def exports_folder() -> Path:
     return _made(home() / "exports")
 
 
+def lab_folder() -> Path:
+    """Job folders of the Poison lab."""
+    return _made(home() / "lab")
+
+
 def check_name(name: str) -> str:
     """Return `name` if it can be a data set or run name, else raise `InputError`.
 

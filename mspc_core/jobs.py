@@ -175,7 +175,7 @@ def _turn(folder: Path, device: str, reporter: Reporter) -> Iterator[None]:
 
 def _older_waiting(folder: Path, own: JobStatus) -> bool:
     """Is an older job alive that waits for the same device?"""
-    parents = (home.runs_folder(), home.imports_folder(), home.exports_folder())
+    parents = (home.runs_folder(), home.imports_folder(), home.exports_folder(), home.lab_folder())
     folders = [folder for parent in parents for folder in parent.iterdir()]
     for other in (*folders, *home.runs_folder().glob("*/retrains/*"), *home.runs_folder().glob("*/map")):
         if other == folder or not locked(other / ".lock"):

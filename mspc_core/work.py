@@ -30,7 +30,7 @@ def work_on(
     if kind not in _KINDS:
         raise InputError(f"{folder.name!r} asks for an unknown kind of work, {kind!r}: start it again.")
     try:
-        device = _lane(kind, str(config.get("device", "auto")))
+        device = _lane(config)
     except InputError as error:
         return jobs.fail(folder, str(error))
     work = _KINDS[kind] if given is None else partial(_scan, given=given)
@@ -71,11 +71,21 @@ def submit_map(run: Run, *, umap: bool = False, device: str = "auto") -> Path:
     return folder
 
 
-def _lane(kind: object, device: str) -> str:
+def _lane(config: dict[str, Any]) -> str:
     """Jobs with the same name of a lane take turns."""
+    kind, device = config.get("kind"), str(config.get("device", "auto"))
     if kind == "map" and not device:  # its features are there: it needs no device
         return "map"
-    return _canonical(device) if kind in _COMPUTING else _DEVICES.get(kind, "io")
+    return _canonical(device) if _computes(config) else _DEVICES.get(kind, "io")
+
+
+def _computes(config: dict[str, Any]) -> bool:
+    """Does this job train or run a model?"""
+    if config.get("kind") in _LAB:
+        from mspc_core.poison_job import computes
+
+        return computes(config)
+    return config.get("kind") in _COMPUTING
 
 
 def _canonical(device: str) -> str:
@@ -136,13 +146,29 @@ def _export(folder: Path, reporter: Reporter) -> None:
     atomic.write_json(folder / "result.json", result.as_json())
 
 
+def _poison(folder: Path, reporter: Reporter) -> None:
+    from mspc_core.poison_job import execute
+
+    execute(folder, reporter)
+
+
+def _signs(folder: Path, reporter: Reporter) -> None:
+    from mspc_core.poison_job import execute_demo_images
+
+    execute_demo_images(folder, reporter)
+
+
 _KINDS: dict[object, Callable[[Path, Reporter], None]] = {
     "scan": _scan,
     "retrain": _retrain,
     "import": _import,
     "export": _export,
     "map": _map,
+    "poison": _poison,
+    "trigger": _poison,
+    "signs": _signs,
 }
+_LAB = ("poison", "trigger")  # these compute where their attack learns
 _COMPUTING = ("scan", "retrain", "map")  # these take turns on the device that they name; others only read and write
 # Jobs on the same device take turns; an export does not wait for an import.
 _DEVICES: dict[object, str] = {"export": "export"}

@@ -19,11 +19,14 @@ def choose(found: dict[str, store.DatasetInfo]) -> store.DatasetInfo:
     elif st.session_state.get("data_choice") not in found:
         st.session_state.pop("data_choice", None)
     st.query_params.pop("dataset", None)
-    left, right = st.columns([3, 2], vertical_alignment="bottom")
+    left, right = st.columns(2, vertical_alignment="bottom")
     name = left.selectbox("Data set", list(found), key="data_choice", format_func=lambda key: short(key, 60))
     with right.container(horizontal=True, horizontal_alignment="right"):
         if st.button("Scan this data set", type="primary", icon=":material/radar:"):
             state.go("scan", new="1", dataset=name)
+        clean = found[name].kind != "lab"
+        if clean and st.button("Poison a copy", icon=":material/science:", help="In the Poison lab, to test or teach."):
+            state.go("lab", view="make", dataset=name)
         if st.button("Delete", icon=":material/delete:", type="tertiary"):
             confirm_delete(name)
     return found[name]

@@ -21,13 +21,20 @@ from ui.text import count, duration, percent, plain
 from ui.theme import LEVELS
 
 STAGE_TITLES = {"data": "Data", "model": "Model", "summary": "Verdict", "import": "Images", "export": "Files"}
+STAGE_TITLES |= {"trigger": "Trigger", "poison": "Poisoned images", "scan": "Scan", "signs": "Images"}
 _MARKS = {"done": ":green[:material/check_circle:]", "current": ":blue[:material/pending:]"}
 _MARKS |= {"pending": ":gray[:material/circle:]", "stopped": ":orange[:material/error:]"}
 _STOPPED = {
     "cancelled": "Cancelled. What was finished is kept; Resume goes on from there.",
     "interrupted": "The process ended before the work was done. What was finished is kept; Resume goes on from there.",
 }
-_EXPORT_STOPPED = "The export was stopped. Resume writes it again from the start."
+_STARTS_OVER = {  # kinds of jobs that keep nothing half-done
+    "export": "The export was stopped. Resume writes it again from the start.",
+    "poison": "The work was stopped and nothing half-written is left. Resume starts it again; a trigger that was "
+    "learned is kept.",
+    "trigger": "The learning was stopped. Resume starts it again.",
+    "signs": "The work was stopped and nothing half-written is left. Resume starts it again.",
+}
 _QUIET_SECONDS = 20.0  # after this long without a heartbeat the page says so
 _LOG_BYTES = 20_000
 
@@ -105,8 +112,7 @@ def _panel(folder: Path, title: str, drawn_as: str) -> None:
         if status.state == "failed":
             show_error(status.error or "The job failed; its log says more.")
         elif status.state in ("cancelled", "interrupted"):
-            words = _EXPORT_STOPPED if _exports(folder) else _STOPPED[status.state]
-            st.info(words, icon=LEVELS[status.state][1])
+            st.info(_STARTS_OVER.get(_kind(folder)) or _STOPPED[status.state], icon=LEVELS[status.state][1])
         if status.active:
             _while_running(Run(folder), status)
         with st.expander("Log", icon=":material/article:"):
@@ -128,15 +134,15 @@ def _heading(folder: Path, title: str, status: JobStatus) -> None:
                 st.rerun(scope="app")
         elif status.state in ("failed", "cancelled", "interrupted"):
             label = "Try again" if status.state == "failed" else "Resume"
-            hint = None if _exports(folder) else "Finished stages are kept."
+            hint = None if _kind(folder) in _STARTS_OVER else "Finished stages are kept."
             again = f"job-again-{folder.name}"  # a page may show two jobs
             if st.button(label, icon=":material/play_circle:", type="primary", help=hint, key=again):
                 jobs.start(folder)
                 st.rerun(scope="app")
 
 
-def _exports(folder: Path) -> bool:
-    return jobs.read_config(folder).get("kind") == "export"
+def _kind(folder: Path) -> str:
+    return str(jobs.read_config(folder).get("kind"))
 
 
 def _checklist(status: JobStatus) -> None:

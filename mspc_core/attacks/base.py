@@ -58,6 +58,7 @@ class Attack:
     """Base of all attacks: a frozen dataclass of its settings. Override what differs from these defaults.
 
     clean_label: poison is drawn from the target class and keeps its label. learns: `learn` takes noticeable time.
+    applies_unlearned: `apply` needs nothing of what was learned.
     """
 
     name: ClassVar[str]
@@ -66,6 +67,7 @@ class Attack:
     explains: ClassVar[str]  # one sentence for people who never heard of it
     clean_label: ClassVar[bool] = False
     learns: ClassVar[bool] = False
+    applies_unlearned: ClassVar[bool] = False
     presets: ClassVar[Mapping[str, Preset]] = {}
 
     @property

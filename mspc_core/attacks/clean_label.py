@@ -33,6 +33,7 @@ class CleanLabel(SurrogateAttack):
     citation: ClassVar[str] = "CleanLabel in Pal et al., ICLR 2024, arXiv 2403.10717, after Turner et al. 2019"
     explains: ClassVar[str] = "Correctly labelled images are made hard to recognise and get one small patch."
     clean_label: ClassVar[bool] = True
+    applies_unlearned: ClassVar[bool] = True
     presets: ClassVar[dict[str, Preset]] = {
         "published": Preset(
             {"epsilon": 8.0, "size": 3, "margin": 0},

@@ -47,6 +47,7 @@ class LabelConsistent(SurrogateAttack):
         "Correctly labelled images are made hard to recognise, so that the model learns the patches in their corners."
     )
     clean_label: ClassVar[bool] = True
+    applies_unlearned: ClassVar[bool] = True
     presets: ClassVar[dict[str, Preset]] = {
         "published": Preset(
             {"norm": "linf", "epsilon": 16.0, "size": 3, "margin": 0, "amplitude": 32},

@@ -42,8 +42,9 @@ def warp(images: np.ndarray, fields: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class WaNet(Attack):
-    """k: size of the control grid; strength: s. noise_mode: for each poisoned sample, two more are warped with a field
-    that is disturbed at random and keep their label, so that a model learns this warp and not warping as such."""
+    """k: size of the control grid; strength: s in the paper, how far pixels are moved. noise_mode: for each poisoned
+    sample, two more are warped with a field that is disturbed at random and keep their label, so that a model learns
+    this warp and not warping as such."""
 
     name: ClassVar[str] = "wanet"
     title: ClassVar[str] = "WaNet warp"
