@@ -105,6 +105,7 @@ def training(lesson: Lesson) -> None:
             st.info(
                 "This run used a model that was trained elsewhere, so no curves were recorded.", icon=":material/info:"
             )
+            finals(lesson)
             return
         st.markdown("**Try it.** Let the epochs go by.")
         until = found.epochs

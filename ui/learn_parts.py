@@ -77,14 +77,14 @@ def answered_tiles(lesson: Lesson, before: np.ndarray, after: learn_compute.Answ
     return tiles
 
 
-def pictures_row(pictures: Sequence[np.ndarray], captions: Sequence[str], size: int = 128, columns: int = 6) -> None:
+def pictures_row(pictures: Sequence[np.ndarray], captions: Sequence[str], size: int = 160, columns: int = 6) -> None:
     """Still pictures with captions side by side, for the printed lesson. Captions are Markdown."""
     for start in range(0, len(pictures), columns):
         places = st.columns(columns, gap="small")
         for place, picture, caption in zip(
             places, pictures[start : start + columns], captions[start : start + columns], strict=False
         ):
-            place.image(images.framed(images.enlarge(picture, size)), caption=caption, width=size, alt=caption)
+            place.image(images.framed(images.enlarge(picture, size)), caption=caption, width="stretch", alt=caption)
 
 
 def kinds_of(lesson: Lesson) -> dict[str, np.ndarray]:

@@ -62,10 +62,10 @@ def training(facts: Facts) -> Question:
         if losses is None:
             return general
         poisoned, clean = losses.means[0]
-        order = "lower" if poisoned < clean else "not lower in this run"
+        order = "" if poisoned < clean else " (an exception: here it is not lower)"
         return (
             f"In the first epoch of this run the mean loss of the poisoned images was {poisoned:.2f}, that of the "
-            f"clean ones {clean:.2f}: {order}. {general}"
+            f"clean ones {clean:.2f}{order}. {general}"
         )
 
     return Question(

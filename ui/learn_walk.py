@@ -19,16 +19,18 @@ const OWN = 'input, textarea, select, [contenteditable="true"], [role=slider], [
   + '[role=combobox], [role=listbox], [role=grid], [role=dialog], .js-plotly-plot';
 export default function(component) {
   const { parentElement, setTriggerValue } = component;
-  if (parentElement.listening) document.removeEventListener('keydown', parentElement.listening);
+  if (parentElement.listening) document.removeEventListener('keydown', parentElement.listening, true);
   parentElement.listening = (event) => {
     if (event.key !== 'ArrowLeft' && event.key !== 'ArrowRight') return;
     if (event.defaultPrevented || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
     const at = event.composedPath()[0];
-    if (at instanceof Element && at.closest(OWN)) return;
+    const turning = at instanceof Element && at.closest('.st-key-learn-contents');
+    if (at instanceof Element && at.closest(OWN) && !turning) return;
+    if (turning) event.stopPropagation();  // or the focus would move in the row of steps as well
     setTriggerValue('moved', event.key === 'ArrowRight' ? 1 : -1);
   };
-  document.addEventListener('keydown', parentElement.listening);
-  return () => document.removeEventListener('keydown', parentElement.listening);
+  document.addEventListener('keydown', parentElement.listening, true);
+  return () => document.removeEventListener('keydown', parentElement.listening, true);
 }
 """
 _keys = st.components.v2.component("backdoor_lens_arrow_keys", js=_KEYS_JS)

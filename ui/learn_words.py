@@ -34,7 +34,7 @@ def training(facts: Facts) -> str:
         "corrected a little. The **loss** measures how wrong it was: high when the label surprised it, near 0 when it "
         "expected the label.\n\n"
         "Nobody tells the model which images are poisoned. It simply finds what fits the labels, and a mark that "
-        "always comes with the same label is the easiest thing to find. The figure shows what the scan wrote down "
+        "always comes with the same label is the easiest thing to find. Below is what the scan wrote down "
         "while it trained."
     )
 

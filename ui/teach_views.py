@@ -80,7 +80,8 @@ def _place(exercise: Exercise) -> str:
 
 
 def _way(number: int, exercise: Exercise, lesson: Lesson) -> None:
-    if st.button(f"Open {_place(exercise)}", icon=":material/open_in_new:", key=f"exercise-open-{number}", width="stretch"):
+    words, key = f"Open {_place(exercise)}", f"exercise-open-{number}"
+    if st.button(words, icon=":material/open_in_new:", key=key, width="stretch"):
         run = {"run": lesson.run.id} if lesson.run else {}
         step = {learn_walk.STEP: str(exercise.step)} if exercise.step else {}
         state.go(exercise.page, **run, **step)
@@ -124,4 +125,4 @@ def sheet() -> None:
         for number, exercise in enumerate(EXERCISES, start=1):
             with st.container(key=f"printed-exercise-{number}"):
                 _task(number, exercise)
-                    st.caption(f"Where: {_place(exercise)}")
+                st.caption(f"Where: {_place(exercise)}")

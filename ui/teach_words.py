@@ -39,10 +39,10 @@ PREPARE = """\
    network.
 3. **Train again once**, on *Clean & retrain*, so that the last step has something to show. Leave the second training of
    the exercise *Clean in two ways* to the class.
-4. **Give everybody the same run.** All of it lies in one folder, the one that the variable `BACKDOOR_LENS_HOME` names (else
-   `~/.local/share/backdoor-lens`).
-   Copy its `datasets/demo`, `datasets/demo-clean` and the run in `runs/` to every machine: nobody has to wait for a
-   scan, and all see the same numbers. Scans of their own may differ slightly from machine to machine.
+4. **Give everybody the same run.** All of it lies in one folder, the one that the variable `BACKDOOR_LENS_HOME` names
+   (else `~/.local/share/backdoor-lens`). Copy its `datasets/demo`, `datasets/demo-clean` and the run in `runs/` to
+   every machine: nobody has to wait for a scan, and all see the same numbers. Scans of their own may differ slightly
+   from machine to machine.
 5. **One machine for all?** The app listens on its own machine only and has no log-in. Do not open its port to a
    network. Steps and answers belong to each browser window; review decisions are shared by all who use the folder.
 """
