@@ -17,7 +17,7 @@ from mspc_core import demo, runs
 from mspc_core.attacks.badnets import BadNets
 from mspc_core.errors import InputError
 from mspc_core.retrain.config import latest_result
-from mspc_core.runs import DEMO, Run
+from mspc_core.runs import DEMO, Run, ScanConfig
 from ui import cache, evidence, filters
 from ui.text import plain
 
@@ -105,13 +105,18 @@ def _state_of(run: Run) -> str:
     """State of a scan of the demo as it was made; "" for anything else, also for scans of a cleaned part of it."""
     try:
         config = run.config()
-        if config.source != DEMO or config.parent or config.kind != "scan":
+        if not is_demo(config) or config.parent or config.kind != "scan":
             return ""
         state = run.status().state
     except InputError:
         return ""
     usable = run.has_scores() and bool(cache.summary_of(run).get("complete"))
     return state if state != "finished" or usable else ""
+
+
+def is_demo(config: ScanConfig) -> bool:
+    """Is this a scan of the embedded demo, started as such or from the stored data set?"""
+    return config.source == DEMO or (config.dataset == demo.NAME and config.source == f"{demo.NAME}-clean")
 
 
 def before_the_run() -> Facts:

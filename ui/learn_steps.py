@@ -7,7 +7,17 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from ui import learn_backdoor, learn_evidence, learn_questions, learn_quiz, learn_scaling, learn_words, state
+from ui import (
+    learn_backdoor,
+    learn_evidence,
+    learn_outcome,
+    learn_questions,
+    learn_questions_defence,
+    learn_quiz,
+    learn_scaling,
+    learn_words,
+    state,
+)
 from ui.errors import friendly
 from ui.learn_quiz import Question
 from ui.learn_run import Facts, Lesson
@@ -76,7 +86,7 @@ STEPS: tuple[Step, ...] = (
         learn_words.scaling,
         learn_scaling.scaling,
         learn_scaling.scaling_still,
-        learn_questions.scaling,
+        learn_questions_defence.scaling,
         ("scale-up",),
         ("inspect", "Open Inspect"),
     ),
@@ -86,7 +96,7 @@ STEPS: tuple[Step, ...] = (
         learn_words.histogram,
         learn_scaling.histogram,
         learn_scaling.histogram_still,
-        learn_questions.histogram,
+        learn_questions_defence.histogram,
         ("scale-up",),
         ("scores", "Open Scores"),
     ),
@@ -96,7 +106,7 @@ STEPS: tuple[Step, ...] = (
         learn_words.errors,
         learn_scaling.errors,
         learn_scaling.errors_still,
-        learn_questions.errors,
+        learn_questions_defence.errors,
         ("mspc", "flare"),
         ("scores", "Open Scores"),
     ),
@@ -106,7 +116,7 @@ STEPS: tuple[Step, ...] = (
         learn_words.mask,
         learn_evidence.mask,
         learn_evidence.mask_still,
-        learn_questions.mask,
+        learn_questions_defence.mask,
         ("mspc",),
         ("mask", "Open Mask"),
     ),
@@ -116,7 +126,7 @@ STEPS: tuple[Step, ...] = (
         learn_words.transplant,
         learn_evidence.transplant,
         learn_evidence.transplant_still,
-        learn_questions.transplant,
+        learn_questions_defence.transplant,
         ("cleanse",),
         ("mask", "Open Mask"),
     ),
@@ -124,9 +134,9 @@ STEPS: tuple[Step, ...] = (
         "verdict",
         "The verdict",
         learn_words.verdict,
-        learn_evidence.verdict,
-        learn_evidence.verdict_still,
-        learn_questions.verdict,
+        learn_outcome.verdict,
+        learn_outcome.verdict_still,
+        learn_questions_defence.verdict,
         ("scan", "latent"),
         ("review", "Open Review"),
     ),
@@ -134,9 +144,9 @@ STEPS: tuple[Step, ...] = (
         "cleaning",
         "Clean up and train again",
         learn_words.cleaning,
-        learn_evidence.cleaning,
-        learn_evidence.cleaning_still,
-        learn_questions.cleaning,
+        learn_outcome.cleaning,
+        learn_outcome.cleaning_still,
+        learn_questions_defence.cleaning,
         ("badnets", "mspc"),
     ),
 )

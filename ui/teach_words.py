@@ -77,8 +77,8 @@ MISCONCEPTIONS: tuple[Misconception, ...] = (
     ),
     Misconception(
         "A flagged image is a poisoned image.",
-        "A flag is a reason to look. SPC flags a whole class of clean images in the demo, for a reason that has "
-        "nothing to do with poison (step 7).",
+        "A flag is a reason to look. SPC also flags clean images, for a reason that has nothing to do with poison "
+        "(step 7).",
     ),
     Misconception(
         "An AUROC near 1 means that the detector can be used as it is.",

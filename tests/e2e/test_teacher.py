@@ -38,7 +38,7 @@ def at_step(page: Page, number: int) -> None:
     assert f"step={number}" in page.url
 
 
-def test_gives_the_lesson(lesson: Served, page: Page, shots: Path) -> None:
+def test_gives_the_lesson(lesson: Served, page: Page) -> None:
     page.goto(lesson.url())
     visit(page, "Learn")
     at_step(page, 1)
@@ -79,10 +79,10 @@ def test_gives_the_lesson(lesson: Served, page: Page, shots: Path) -> None:
 
 
 @pytest.mark.parametrize("number", range(1, len(STEPS) + 1))
-def test_each_step_opens_from_its_address(lesson: Served, page: Page, shots: Path, number: int) -> None:
+def test_each_step_opens_from_its_address(lesson: Served, page: Page, tmp_path: Path, number: int) -> None:
     page.goto(lesson.url("learn", step=str(number)))
     at_step(page, number)
-    photograph(page, shots, f"learn-{number:02}")
+    photograph(page, tmp_path, f"step-{number}")
     expect(page.get_by_test_id("stAlert").filter(has_text="went wrong")).to_have_count(0)
 
 
@@ -103,11 +103,11 @@ def test_prints_the_handout(lesson: Served, page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollHeight") > 3000
 
 
-def test_checks_a_solution(lesson: Served, page: Page, shots: Path) -> None:
+def test_checks_a_solution(lesson: Served, page: Page, tmp_path: Path) -> None:
     page.goto(lesson.url("teach"))
     main = page.get_by_test_id("stMain")
     expect(main.get_by_role("heading", name="Plan for 45 minutes")).to_be_visible(timeout=MINUTE)
-    photograph(page, shots, "teach")
+    photograph(page, tmp_path, "teach")
     panels = main.get_by_text("Expected result and solution")
     expect(panels).to_have_count(len(EXERCISES))
     panels.nth(3).click()

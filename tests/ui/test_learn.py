@@ -17,7 +17,7 @@ from streamlit.testing.v1 import AppTest
 from mspc_core import atomic, jobs
 from mspc_core.attacks.badnets import BadNets
 from mspc_core.attacks.poison import make_recipe
-from mspc_core.runs import DEMO, Run
+from mspc_core.runs import DEMO, Run, ScanConfig
 from tests.ui.conftest import REPOSITORY, TARGET, make_dataset, make_run, set_status
 from tests.ui.consensus import add_consensus
 from tests.ui.test_scores_mask import HOSTILE, text_of
@@ -127,6 +127,13 @@ class TestWhichRun:
         assert found.run is not None
         assert found.run.id == demo_run.id
         assert found.waiting is None
+
+    @pytest.mark.parametrize(
+        ("dataset", "source", "counts"),
+        [("", DEMO, True), ("demo", "demo-clean", True), ("demo", "/data/demo", False), ("mine", "demo-clean", False)],
+    )
+    def test_the_demo_is_known_however_it_was_started(self, dataset: str, source: str, counts: bool) -> None:
+        assert learn_run.is_demo(ScanConfig(source=source, dataset=dataset)) == counts
 
     def test_the_selected_one_of_two(self, demo_run: Run) -> None:
         newer = as_demo(make_run(make_dataset("second")))
