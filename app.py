@@ -31,6 +31,10 @@ page = st.navigation(
             st.Page("pages/clean.py", title="Clean & retrain", icon=":material/cleaning_services:"),
         ],
         "Research": [st.Page("pages/compare.py", title="Compare", icon=":material/compare_arrows:")],
+        "Learn": [
+            st.Page("pages/learn.py", title="Learn", icon=":material/school:"),
+            st.Page("pages/teach.py", title="Teach", icon=":material/co_present:"),
+        ],
     }
 )
 state.run_picker()

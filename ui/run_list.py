@@ -85,12 +85,17 @@ def open_demo() -> None:
 
 def start_scan(config: ScanConfig) -> None:
     """Create a run, start its worker, and go to the Scan page, which shows it. Raises `InputError`."""
+    state.go("scan", run=begin_scan(config).id, dataset=None)
+
+
+def begin_scan(config: ScanConfig) -> Run:
+    """Create a run and start its worker. Raises `InputError`."""
     from mspc_core import jobs
 
     runs.check(config)
     run = runs.create_run(config)
     jobs.start(run.folder)
-    state.go("scan", run=run.id, dataset=None)
+    return run
 
 
 def show_active(active: list[RunRow]) -> None:

@@ -76,6 +76,12 @@ def selected_run() -> Run | None:
     return found[chosen] if chosen else None
 
 
+def selected_id() -> str | None:
+    """Id of the run that is selected in the sidebar, for pages that may show another one; None when there is none."""
+    found: str | None = st.session_state.get(_RUN)
+    return found
+
+
 def select_run(run_id: str | None) -> None:
     """Select a run (None: forget the selection). A sample of another run is dropped, and so is the filter."""
     before = st.session_state.get(_RUN)

@@ -104,6 +104,14 @@ def test_from_nothing_to_a_clean_set(app: str, page: Page, browser: Browser, sho
     assert metric(page, "Accuracy") > 900
     photograph(page, shots, "clean")
 
+    # The lesson is about this run, and knows what the retraining did.
+    visit(page, "Learn")
+    photograph(page, shots, "learn")
+    page.goto(re.sub(r"step=\d+", "step=11", page.url))
+    expect(main.get_by_text("The newest retraining of this run")).to_be_visible(timeout=MINUTE)
+    visit(page, "Teach")
+    photograph(page, shots, "teach")
+
 
 def test_a_deep_link_to_a_run_that_is_gone(app: str, page: Page) -> None:
     page.goto(f"{app}/scores?run=20200101-000000-gone-0000")

@@ -1,0 +1,150 @@
+"""Where the reader is: the step in the URL, previous and next (also by the arrow keys), and the printed lesson."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import streamlit as st
+
+from ui.text import plain
+
+STEP, VIEW, PRINT = "step", "view", "print"
+_KEPT = "learn-step"
+PRINT_STYLE = Path(__file__).with_name("print.css")
+
+# Streamlit's own shortcuts would also fire while a slider or a radio button has the focus, which need the arrow keys.
+_KEYS_JS = """
+const OWN = 'input, textarea, select, [contenteditable="true"], [role=slider], [role=radio], [role=tab], '
+  + '[role=combobox], [role=listbox], [role=grid], [role=dialog], .js-plotly-plot';
+export default function(component) {
+  const { parentElement, setTriggerValue } = component;
+  if (parentElement.listening) document.removeEventListener('keydown', parentElement.listening, true);
+  parentElement.listening = (event) => {
+    if (event.key !== 'ArrowLeft' && event.key !== 'ArrowRight') return;
+    if (event.defaultPrevented || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    const at = event.composedPath()[0];
+    const turning = at instanceof Element && at.closest('.st-key-learn-contents');
+    if (at instanceof Element && at.closest(OWN) && !turning) return;
+    if (turning) event.stopPropagation();  // or the focus would move in the row of steps as well
+    setTriggerValue('moved', event.key === 'ArrowRight' ? 1 : -1);
+  };
+  document.addEventListener('keydown', parentElement.listening, true);
+  return () => document.removeEventListener('keydown', parentElement.listening, true);
+}
+"""
+_keys = st.components.v2.component("backdoor_lens_arrow_keys", js=_KEYS_JS)
+
+_PRINT_JS = """
+export default function(component) {
+  const { parentElement } = component;
+  let button = parentElement.querySelector('button');
+  if (button) return;
+  button = document.createElement('button');
+  button.textContent = 'Print';
+  button.addEventListener('click', () => window.print());
+  parentElement.appendChild(button);
+}
+"""
+_PRINT_CSS = """
+button { font: inherit; font-family: var(--st-font); color: #fff; background: var(--st-primary-color); border: 0;
+  border-radius: var(--st-button-radius, .4rem); padding: .4rem 1.1rem; cursor: pointer; min-height: 2.5rem; }
+button:focus-visible { outline: 2px solid var(--st-text-color); outline-offset: 2px; }
+"""
+_print = st.components.v2.component("backdoor_lens_print", js=_PRINT_JS, css=_PRINT_CSS)
+
+
+def number_of(text: str | None, steps: int) -> tuple[int, str]:
+    """The step that a URL names, from 1, and what was wrong with it in words (Markdown; empty if nothing was)."""
+    if text is None:
+        return 1, ""
+    if not re.fullmatch(r"-?[0-9]{1,9}", text.strip()):
+        return 1, f"There is no step “{plain(text, 20)}”: this is the first one."
+    wanted = int(text)
+    if wanted < 1:
+        return 1, f"There is no step {wanted}: this is the first one."
+    if wanted > steps:
+        return steps, f"There is no step {wanted}: this is the last one."
+    return wanted, ""
+
+
+def current(steps: int) -> int:
+    """The step to show, from 1: the URL's, else the one this session was at. It is written to the URL."""
+    wanted = st.query_params.get(STEP)
+    number, problem = number_of(wanted if wanted is not None else st.session_state.get(_KEPT), steps)
+    if problem:
+        st.warning(problem, icon=":material/signpost:")
+    _go_to(number)
+    return number
+
+
+def printing() -> bool:
+    """Does the URL ask for the printed form?"""
+    return st.query_params.get(VIEW) == PRINT
+
+
+def _go_to(number: int) -> None:
+    st.session_state[_KEPT] = str(number)
+    if st.query_params.get(STEP) != str(number):
+        st.query_params[STEP] = str(number)
+
+
+def contents(number: int, titles: list[str], done: list[bool]) -> None:
+    """All steps as a row of buttons: where the reader is, and which questions were answered."""
+    key = "learn-contents"
+    st.session_state[key] = number
+
+    def picked() -> None:
+        if st.session_state[key]:
+            _go_to(int(st.session_state[key]))
+
+    st.segmented_control(
+        "Steps",
+        range(1, len(titles) + 1),
+        format_func=lambda place: f"{place} ✓" if done[place - 1] else str(place),
+        key=key,
+        on_change=picked,
+        label_visibility="collapsed",
+        help="✓: its question was answered.",
+    )
+
+
+def moves(number: int, titles: list[str]) -> None:
+    """Previous and next, as buttons and by the arrow keys."""
+    steps = len(titles)
+
+    def step_by(by: int) -> None:
+        _go_to(min(max(number + by, 1), steps))
+
+    with st.container(horizontal=True, horizontal_alignment="distribute", key="learn-moves"):
+        st.button(
+            "Previous",
+            icon=":material/arrow_back:",
+            on_click=step_by,
+            args=(-1,),
+            disabled=number == 1,
+            key="learn-back",
+        )
+        following = f"Next: {titles[number]}" if number < steps else "This was the last step"
+        st.button(
+            following,
+            icon=":material/arrow_forward:",
+            icon_position="right",
+            type="primary",
+            on_click=step_by,
+            args=(1,),
+            disabled=number == steps,
+            key="learn-next",
+        )
+
+    def pressed() -> None:
+        moved = st.session_state["learn-keys"].get("moved")
+        if moved in (1, -1):
+            step_by(int(moved))
+
+    _keys(key="learn-keys", on_moved_change=pressed)
+
+
+def print_button(key: str) -> None:
+    """Opens the browser's print dialog."""
+    _print(key=key)
