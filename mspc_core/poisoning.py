@@ -114,9 +114,10 @@ class Prepared:
         return source_key(self.dataset.info.content_key, recipe)
 
 
-def prepare(config: PoisonConfig) -> Prepared:
-    """Open what the configuration names. Raises `InputError` for what is gone, unknown or poisoned already."""
-    dataset = open_dataset(config.dataset)
+def prepare(config: PoisonConfig, dataset: Dataset | None = None) -> Prepared:
+    """Open what the configuration names; dataset: where it is open already. Raises `InputError` for what is gone,
+    unknown or poisoned already."""
+    dataset = open_dataset(config.dataset) if dataset is None else dataset
     check_clean(dataset)
     attack = base.create(config.attack, config.settings, preset=config.preset)
     classes = dataset.info.classes

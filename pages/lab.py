@@ -7,7 +7,7 @@ from mspc_core.data import store
 from mspc_core.data.store import DatasetInfo
 from mspc_core.errors import InputError
 from mspc_core.poisoning import PoisonConfig
-from ui import lab_data, lab_form, lab_jobs, lab_preview, lab_try, state
+from ui import cache, lab_data, lab_form, lab_jobs, lab_preview, lab_try, state
 from ui.errors import friendly, show_error
 
 VIEWS = {"make": "Make poisoned data", "try": "Try the trigger"}
@@ -37,6 +37,17 @@ def nothing_clean(lab: list[str]) -> None:
             state.go("data")
 
 
+def rest(clean: list[str], lab: list[str]) -> None:
+    """Below the form: what is not offered, and the demo's images where they are not stored."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if lab:
+            st.caption(lab_form.left_out(lab))
+        if lab_jobs.demo_is_missing(clean):
+            label, busy = "Render the demo's clean images", lab_jobs.at_work()
+            if st.button(label, type="tertiary", icon=":material/traffic:", disabled=busy):
+                lab_jobs.start_demo_images()
+
+
 @st.fragment
 def make(found: dict[str, DatasetInfo], wanted: str | None, busy: bool) -> None:
     """Choose, look, create: the controls rerun this part alone."""
@@ -61,7 +72,7 @@ def make(found: dict[str, DatasetInfo], wanted: str | None, busy: bool) -> None:
 
 def look(config: PoisonConfig, busy: bool) -> None:
     """The preview, or what has to be learned before there is one."""
-    prepared = poisoning.prepare(config)
+    prepared = poisoning.prepare(config, cache.stored_dataset(config.dataset))
     if lab_preview.show(prepared):
         return
     images = prepared.dataset.info.split_counts.get("train", 0)
@@ -78,7 +89,8 @@ def create(config: PoisonConfig, busy: bool) -> None:
     """Name, count and the button. Only the job, in a process of its own, writes anything."""
     config = lab_form.ask_name(config)
     try:
-        planned, refusal = poisoning.check(poisoning.prepare(config)), None
+        prepared = poisoning.prepare(config, cache.stored_dataset(config.dataset))
+        planned, refusal = poisoning.check(prepared), None
         st.caption(lab_data.amount_words(planned.poisoned, planned.covers, planned.training))
     except InputError as error:
         refusal = error
@@ -113,7 +125,6 @@ with friendly():
     clean, lab = lab_data.split_by_truth(store.list_datasets())
     if clean:
         make(clean, st.query_params.pop("dataset", None), lab_jobs.at_work())
-        if lab:
-            st.caption(lab_form.left_out(lab))
+        rest(list(clean), lab)
     else:
         nothing_clean(lab)

@@ -186,7 +186,7 @@ def _many(run: Run, recipe: Recipe, value: float | None) -> None:
     tally = lab_compute.tally_of(run, value, seed)
     low, high = tally.interval
     columns = st.columns([1.3, 1, 1, 1.2], vertical_alignment="center")
-    columns[0].metric("Images that flip as the attacker wants", f"{tally.hits} of {tally.count}")
+    columns[0].metric("Predicted as the attacker wants", f"{tally.hits} of {tally.count}")
     columns[1].metric("Attack success rate", percent(tally.hits / tally.count), help=HELP["ASR"])
     columns[2].metric(
         "Without the trigger",

@@ -297,7 +297,7 @@ class TestPlayground:
         dataset = open_dataset("lab")
         tally = lab_compute.tally_of(lab_run, None, 0)
         assert tally.count == 9  # 12 test images, a quarter of the target class
-        assert f"Images that flip as the attacker wants {tally.hits} of 9" in text
+        assert f"Predicted as the attacker wants {tally.hits} of 9" in text
         assert (dataset.manifest["split"].iloc[tally.rows] == "test").all()
 
     def test_the_strength_is_the_attacks_own(self, open_page: OpenPage, lab_run: Run) -> None:
