@@ -148,8 +148,9 @@ def candidates(dataset: Dataset, recipe: Recipe) -> np.ndarray:
     if not len(rows):
         truth = load_truth(dataset)
         touched = np.zeros(len(labels), dtype=bool)
-        for column in () if truth is None else ("is_backdoor", "is_cover"):
-            touched |= truth[column].to_numpy(bool) if column in truth else False
+        if truth is not None:
+            for column in ("is_backdoor", "is_cover"):
+                touched |= truth[column].to_numpy(bool) if column in truth else False
         rows = np.flatnonzero(~touched)
     if recipe.label_mode in ("all-to-all", "random"):
         return rows
