@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 MANY = 64
 _MIX = "share of the trigger"
-_Z = 1.959964  # of a 95 % interval
 
 
 @dataclass(frozen=True)
@@ -63,18 +62,10 @@ class Tally:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % interval of the success rate (Wilson 1927): also right near 0 and 1."""
-        return wilson(self.hits, self.count)
+        """Exact 95 % interval of the success rate (Clopper & Pearson 1934)."""
+        from mspc_core.reviews.audit import clopper_pearson
 
-
-def wilson(hits: int, count: int) -> tuple[float, float]:
-    """95 % score interval of a share; (0, 1) without any observation."""
-    if count == 0:
-        return 0.0, 1.0
-    share, weight = hits / count, _Z**2 / count
-    middle = (share + weight / 2) / (1 + weight)
-    half = _Z / (1 + weight) * float(np.sqrt(share * (1 - share) / count + weight / (4 * count)))
-    return max(0.0, middle - half), min(1.0, middle + half)
+        return clopper_pearson(self.hits, self.count)
 
 
 def strength_setting(attack: Attack) -> Setting:

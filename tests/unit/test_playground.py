@@ -16,7 +16,6 @@ from mspc_core.attacks.poison import poison_dataset
 from mspc_core.attacks.recipe import Recipe, read_recipe
 from mspc_core.data.store import Dataset, DatasetWriter, sample_id
 from mspc_core.errors import InputError
-from mspc_core.playground import wilson
 
 TARGET, PATCH = 2, BadNets(size=3, pattern="white", margin=0)
 
@@ -77,7 +76,7 @@ def test_all_and_none_of_many(lab: Dataset) -> None:
     labels = lab.manifest["label"].to_numpy()
     assert (labels[tally.rows] != TARGET).all()
     assert set(lab.manifest["split"].iloc[tally.rows]) == {"test"}
-    assert tally.interval == pytest.approx((0.8389, 1.0), abs=1e-3)
+    assert tally.interval == pytest.approx((0.025 ** (1 / 20), 1.0))
     blind = playground.try_many(LooksAtThePatch(above=2.0), lab, recipe)
     assert blind.hits == 0
     always = playground.try_many(LooksAtThePatch(above=-1.0), lab, recipe)
@@ -133,10 +132,3 @@ def test_strengths_change_what_is_applied(name: str) -> None:
 def test_a_strength_planted_outside_the_range_stays_reachable() -> None:
     setting = playground.strength_setting(base.create("sig", {"delta": 200.0}))
     assert setting.high == 200.0
-
-
-@pytest.mark.parametrize(
-    ("hits", "count", "low", "high"), [(0, 0, 0, 1), (0, 64, 0, 0.0566), (64, 64, 0.9434, 1), (32, 64, 0.3810, 0.6190)]
-)
-def test_interval(hits: int, count: int, low: float, high: float) -> None:
-    assert wilson(hits, count) == pytest.approx((low, high), abs=5e-4)
