@@ -91,6 +91,23 @@ def test_a_read_only_file_can_be_read(tmp_path: Path) -> None:
     assert store.current("run") == {"a": "keep"}
 
 
+def test_a_file_that_is_deleted_or_replaced_while_the_app_runs(tmp_path: Path) -> None:
+    """Nothing is written into a file that nobody can find any more."""
+    path = tmp_path / "reviews.sqlite"
+    address = f"sqlite:///{path}"
+    ReviewStore(address).decide("run", ["a"], "keep")
+    sqlite3.connect(path).execute("PRAGMA wal_checkpoint(TRUNCATE)").connection.close()
+    kept = path.read_bytes()
+    path.unlink()
+    ReviewStore(address).decide("run", ["b"], "remove")
+    assert sqlite3.connect(path).execute("SELECT sample_id FROM decisions").fetchall() == [("b",)]
+    path.unlink()
+    for left in tmp_path.glob("reviews.sqlite-*"):
+        left.unlink()
+    path.write_bytes(kept)
+    assert ReviewStore(address).current("run") == {"a": "keep"}
+
+
 def test_a_database_that_cannot_be_used(home: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="review database cannot be used"):
         ReviewStore(f"sqlite:///{tmp_path}/missing/folder/reviews.sqlite")
