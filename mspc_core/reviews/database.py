@@ -88,6 +88,8 @@ class Database:
                 "The review database is read-only: nothing was changed; give write permission to its file and folder, "
                 "or choose another place with BACKDOOR_LENS_REVIEWS_URL."
             )
+        if low in ("communication error", "network error"):  # pg8000 does not say with whom
+            reason = f"the server at {self._url.host or 'its socket'} does not answer"
         return f"The review database cannot be used ({reason}): nothing was changed; check its place and try again."
 
 

@@ -132,14 +132,14 @@ def test_a_server_that_is_silent(home: Path) -> None:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         port = silent.getsockname()[1]
-        with pytest.raises(InputError, match="cannot be used"):
+        with pytest.raises(InputError, match=r"cannot be used .*(does not answer|timed out)"):
             ReviewStore(f"postgresql://ann:s3cret@127.0.0.1:{port}/reviews?connect_timeout=1")
 
 
 def test_a_server_that_refuses(postgres: str) -> None:
     head, _, tail = postgres.partition("?")
     # The driver may see the connection close before it has read the reason.
-    with pytest.raises(InputError, match=r'database "nowhere" does not exist|network error') as caught:
+    with pytest.raises(InputError, match=r'database "nowhere" does not exist|does not answer') as caught:
         ReviewStore(f"{head.rpartition('/')[0]}/nowhere?{tail}".replace("postgres:@", "postgres:hunter2@"))
     assert "hunter2" not in str(caught.value)
     assert "{" not in str(caught.value)
