@@ -216,7 +216,7 @@ def _images(run: Run, wanted: Agreement, shown: View) -> None:
             st.rerun(scope="app")
         if len(queue) and st.button("Review these", icon=":material/fact_check:", key=f"agree-review-{run.id}"):
             shared_filter.change(run, agreement=wanted)
-            st.session_state[f"queue-{run.id}"] = "All"
+            st.session_state[f"queue-{run.id}"] = "all"
             state.go("review", sample=None)
     key, detector = f"agree-strip-{run.id}", by.removesuffix("_score")
     selected = state.selected_sample(run)

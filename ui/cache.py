@@ -130,7 +130,7 @@ def _snapshots() -> dict[tuple[str, str], Snapshot]:
 def _index(folder: str, changed: int) -> pd.Index:
     import pandas as pd
 
-    return pd.Index(scores_of(Run(Path(folder)))["sample_id"].to_numpy(dtype=object))
+    return pd.Index(scores_of(Run(Path(folder)))["sample_id"].to_numpy(dtype=object), dtype=object)
 
 
 @st.cache_resource(max_entries=6, show_spinner=False)

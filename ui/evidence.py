@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -160,12 +161,13 @@ def sample_tiles(
     detector: str,
     *,
     truth: np.ndarray | None = None,
-    decided: np.ndarray | None = None,
+    decided: Mapping[int, str] | np.ndarray | None = None,
     mark_flags: bool = True,
 ) -> list[Tile]:
     """Samples in a gallery: predicted class and score below; framed by decision, else by truth, else where flagged.
 
-    chosen: positions in the table; truth, decided: of all samples [N], or None to leave them out.
+    chosen: positions in the table; truth, decided: of all samples [N], or None to leave them out; decisions may also
+    be those of the chosen positions alone.
     """
     rows = scores.iloc[chosen]
     flagged = filters.flags_of(rows, detector) & mark_flags

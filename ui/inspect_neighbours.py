@@ -35,7 +35,7 @@ def show(run: Run, scores: pd.DataFrame, position: int, classes: list[str]) -> N
         these = np.append(near, position)
         if st.button("Open these in Review", icon=":material/fact_check:", key="neighbours-review"):
             shared_filter.pick(run, these)
-            st.session_state[f"queue-{run.id}"] = "All"
+            st.session_state[f"queue-{run.id}"] = "all"
             state.go("review", sample=str(scores["sample_id"].iloc[position]))
         if st.button(
             "Show only these",

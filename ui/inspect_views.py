@@ -48,7 +48,7 @@ def truth_words(row: pd.Series, classes: list[str]) -> str:
 
 def score_table(run: Run, scores: pd.DataFrame, position: int) -> pd.DataFrame:
     """One row a detector: score, threshold, flag."""
-    row, rows = scores.iloc[[position]], []
+    row, rows = scores.iloc[position : position + 1], []
     for name in filters.detector_names(scores.columns):
         score = float(row[f"{name}_score"].iloc[0])
         flagged = bool(filters.flags_of(row, name)[0])

@@ -29,7 +29,7 @@ class Desk:
     def __init__(self, run: Run, scores: pd.DataFrame, queue: np.ndarray, snapshot: Snapshot) -> None:
         self.run, self.scores, self.queue, self.snapshot = run, scores, queue, snapshot
         self.codes = filters.decision_codes(cache.sample_index(run), snapshot.decisions)
-        self.ids = scores["sample_id"].to_numpy()
+        self.ids = cache.sample_index(run).to_numpy()
         self.page_key = f"review-page-{run.id}"
         asked = cache.position_of(run, state.selected_sample(run))
         self.position = asked if asked is not None else self._first()

@@ -26,7 +26,7 @@ def choose_queue(run: Run, scores: pd.DataFrame) -> tuple[str, SampleFilter, str
     kinds, key = review_queues.kinds_of(scores), f"queue-{run.id}"
     if opened := st.session_state.pop(review_queues.OPEN, None):
         st.session_state[key] = opened
-    elif key not in st.session_state:
+    elif st.session_state.get(key) not in kinds:
         asked = st.query_params.get(review_queues.PARAMETER)
         st.session_state[key] = asked if asked in kinds else "all" if wanted != SampleFilter() else kinds[0]
 

@@ -24,7 +24,7 @@ def wall(desk: Desk, by: str, reveal: bool) -> None:
     column = by if by.endswith("_score") else filters.default_sort(desk.scores)
     truth = filters.known_truth(desk.scores) if reveal else None
     detector = column.removesuffix("_score")
-    decided = np.array(filters.CODES, dtype=object)[desk.codes]
+    decided = {int(position): desk.decision_of(int(position)) for position in shown}
     tiles = evidence.sample_tiles(
         desk.scores,
         shown,

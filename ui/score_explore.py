@@ -169,7 +169,7 @@ def show_strip(
 def review_these(run: Run, images: int, key: str) -> None:
     """The way to Review with all that passes the filter."""
     if images and st.button("Review these", icon=":material/fact_check:", key=key):
-        st.session_state[f"queue-{run.id}"] = "All"
+        st.session_state[f"queue-{run.id}"] = "all"
         state.go("review", sample=None)
 
 

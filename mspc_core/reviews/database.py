@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -16,6 +17,7 @@ from mspc_core.reviews import schema
 from mspc_core.reviews.address import parsed, without_password
 
 BUSY = 5  # seconds a writer waits for another one
+_ABANDONED: list[Database] = []
 _BEGIN = "backdoor_lens_begin"
 
 
@@ -34,6 +36,12 @@ class Database:
         if not current:
             with self.writing("schema") as connection:
                 schema.bring_up_to_date(connection)
+        self._file = self._identity()
+
+    def in_place(self) -> bool:
+        """Is the file at the address still the one that was opened? Into one that was deleted or replaced decisions
+        would be written without an error, and be lost."""
+        return self._identity() == self._file
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -53,6 +61,16 @@ class Database:
                     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock_number(what)})
                 yield connection
 
+    def _identity(self) -> tuple[int, int] | None:
+        name = self._url.database if self._url.get_backend_name() == "sqlite" else None
+        if not name or name.startswith((":", "file:")):
+            return None
+        try:
+            found = os.stat(name)
+            return found.st_dev, found.st_ino
+        except OSError:
+            return (0, 0)
+
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
@@ -70,6 +88,8 @@ class Database:
                 "The review database is read-only: nothing was changed; give write permission to its file and folder, "
                 "or choose another place with BACKDOOR_LENS_REVIEWS_URL."
             )
+        if low in ("communication error", "network error"):  # pg8000 does not say with whom
+            reason = f"the server at {self._url.host or 'its socket'} does not answer"
         return f"The review database cannot be used ({reason}): nothing was changed; check its place and try again."
 
 
@@ -77,6 +97,16 @@ class Database:
 def opened(address: str) -> Database:
     """The database at an address, opened once in a process."""
     return Database(address)
+
+
+def at(address: str) -> Database:
+    """The database at an address; opened again when its file was deleted or replaced."""
+    database = opened(address)
+    if database.in_place():
+        return database
+    _ABANDONED.append(database)  # closing it would clear away what SQLite keeps beside the file that is there now
+    opened.cache_clear()
+    return opened(address)
 
 
 def lock_number(what: str) -> int:

@@ -17,7 +17,7 @@ decisions = Table(
     Column("time", String(32), nullable=False),  # ISO 8601, UTC
     Column("step", Integer, nullable=False),  # rows of one action share it, so that undo takes back all of them
     Column("undoes", Integer, nullable=True),  # the step that this row takes back
-    # Since version 0.2. Older rows hold nothing there.
+    # Version 0.1 did not have these: its rows hold nothing there.
     Column("evidence", Text, nullable=True),  # the scores and flags then: `mspc_core.reviews.evidence`
     Column("detectors", String(80), nullable=True),  # the version of the detectors that gave them
 )

@@ -13,8 +13,8 @@ from sqlalchemy import Connection, Select, exists, func, insert, select
 
 from mspc_core import home
 from mspc_core.errors import InputError
+from mspc_core.reviews import database
 from mspc_core.reviews.address import VARIABLE
-from mspc_core.reviews.database import opened
 from mspc_core.reviews.schema import audits, decisions
 
 Decision = Literal["keep", "remove", "unsure", "open"]
@@ -52,7 +52,7 @@ class ReviewStore:
 
     def __init__(self, url: str | None = None) -> None:
         self.url = url or os.environ.get(VARIABLE) or f"sqlite:///{home.home() / 'reviews.sqlite'}"
-        self._database = opened(self.url)
+        self._database = database.at(self.url)
 
     def decide(
         self,
