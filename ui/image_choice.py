@@ -108,13 +108,19 @@ def choose(run: Run, queue: np.ndarray) -> Picked | None:
     if position is None:
         st.caption("No image passes the filter. Remove a part of it, find an image, or upload one.")
         return None
-    pixels = evidence.pictures_of(run, scores["row"].to_numpy()[[position]])
-    if pixels is None:
+    picked = stored(run, position)
+    if picked is None:
         st.caption("The images cannot be shown: the data set of this run was deleted. You can still upload one.")
         return None
-    row = scores.iloc[position]
-    st.caption(_words(row, queue, position, evidence.class_names(run)))
-    return Picked(pixels[0], position, str(row["sample_id"]), str(row["path"]))
+    st.caption(_words(scores.iloc[position], queue, position, evidence.class_names(run)))
+    return picked
+
+
+def stored(run: Run, position: int) -> Picked | None:
+    """A sample of the run; None when the data set was deleted."""
+    row = cache.scores_of(run).iloc[position]
+    pixels = evidence.pictures_of(run, np.array([row["row"]], dtype=np.int64))
+    return None if pixels is None else Picked(pixels[0], position, str(row["sample_id"]), str(row["path"]))
 
 
 def take(run: Run, position: int | None) -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from mspc_core.errors import InputError
-from ui import cache, compute, evidence, filters, images, learn_parts, mask_views
+from ui import cache, compute, evidence, filters, images, learn_parts, mask_views, transplant_views
 from ui.errors import friendly
 from ui.gallery import Tile, gallery
 from ui.learn_backdoor import GONE
@@ -136,7 +136,7 @@ def transplant(lesson: Lesson) -> None:
             kind = st.segmented_control("Cut from", names, default=names[0], required=True, key="learn-cut")
             places = kinds[kind if kind in kinds else names[0]]
             number = st.number_input("Which one", 1, len(places), 1, key=f"learn-cut-{kind}", width=140)
-        mask_views.show_demonstration(run, lesson.scores, int(places[int(number) - 1]), lesson.names)
+        transplant_views.as_in_the_scan(run, int(places[int(number) - 1]))
 
 
 def transplant_still(lesson: Lesson) -> None:

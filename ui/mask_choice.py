@@ -63,6 +63,16 @@ def default_kind(run: Run, number: int | None) -> int:
     return 0
 
 
+def of_class(run: Run, number: int) -> ChosenMask | None:
+    """The mask of a class, cut where the transplant test cut it; None where the run has none."""
+    masks = cache.masks_of(run).get("transplant")
+    if masks is None or not 0 <= number < len(masks):
+        return None
+    name = evidence.name_of(evidence.class_names(run), number)
+    cut = float(compute.settings_of(run, "transplant").get("cut", DEFAULT_CUT))
+    return ChosenMask(masks[number], f"mask of {name}", f"class-{number}", number, cut)
+
+
 def choose(run: Run, number: int | None) -> ChosenMask | None:
     """Draw the choice. number: the class chosen in the gallery above. None where the run has no masks."""
     names, masks = kinds(run), cache.masks_of(run)
@@ -82,8 +92,7 @@ def choose(run: Run, number: int | None) -> ChosenMask | None:
             classes = evidence.class_names(run)
             name = evidence.name_of(classes, number)
             st.caption(f"learned for the class “{plain(name, 60)}”, chosen above", width="content")
-            cut = float(compute.settings_of(run, "transplant").get("cut", DEFAULT_CUT))
-            return ChosenMask(masks["transplant"][number], f"mask of {name}", f"class-{number}", number, cut)
+            return of_class(run, number)
         rounds = masks["mspc"] if _SHARED in names else masks["transplant"]
         last = len(rounds) - 1
         chosen = int(

@@ -14,6 +14,7 @@ from ui.filters import View
 from ui.mask_player import player
 from ui.text import HELP, percent, plain, plural
 
+HEAT_PIXELS = 320
 PLAYED = 6  # images beside the animated mask
 
 
@@ -79,6 +80,19 @@ def round_words(mask: np.ndarray, number: int) -> str:
     return f"{name}: keeps {percent(float((mask > 0.5).mean()), 0)} of the image (weights above one half)"
 
 
+def show_heat(mask: np.ndarray, label: str) -> None:
+    """A mask as a heat map with its legend and what it adds up to (for the lesson)."""
+    st.image(images.enlarge(images.heat(mask), HEAT_PIXELS), width=HEAT_PIXELS, alt=f"Heat map: {label}")
+    scale = images.heat(np.linspace(0, 1, HEAT_PIXELS)[None].repeat(10, axis=0))
+    st.image(scale, width=HEAT_PIXELS, alt="Colour scale from 0 to 1")
+    with st.container(horizontal=True, horizontal_alignment="distribute", width=HEAT_PIXELS):
+        st.caption("0 · hidden")
+        st.caption(f"keeps {percent(float((mask > 0.5).mean()), 0)} of the image")
+        st.caption("1 · kept")
+    untouched = float(mask.min()) > 0.999
+    st.caption("Nothing is hidden yet." if untouched else "Bright pixels keep the class.")
+
+
 def rounds_table(run: Run, rounds: np.ndarray) -> None:
     """Each round's mask in numbers."""
     listed = cache.summary_of(run).get("detectors", {}).get("mspc", {}).get("tables", {}).get("rounds") or []
@@ -94,9 +108,9 @@ def rounds_table(run: Run, rounds: np.ndarray) -> None:
     evidence.table_under(table, key=f"rounds-table-{run.id}")
 
 
-def pick(scores: pd.DataFrame, kind: str, number: int | None, most: int, shown: View) -> np.ndarray:
+def pick(scores: pd.DataFrame, kind: str, number: int | None, most: int, shown: View | None = None) -> np.ndarray:
     """Positions of images to show a mask on, of those that pass the filter; always the same for the same choice."""
-    allowed = shown.positions
+    allowed = np.arange(len(scores)) if shown is None else shown.positions
     if kind == "Suspects":
         chosen = allowed[filters.suspects_of(scores)[allowed]]
     elif kind == "Flagged":

@@ -9,7 +9,7 @@ import streamlit as st
 from mspc_core.errors import InputError
 from mspc_core.pasting import Pasted
 from mspc_core.runs import Run
-from ui import cache, compute_paste, evidence, images
+from ui import cache, compute, compute_paste, evidence, image_choice, images, mask_choice
 from ui.compute_paste import Receivers
 from ui.errors import friendly
 from ui.gallery import Tile, gallery
@@ -47,6 +47,29 @@ def show(run: Run, mask: ChosenMask, picked: Picked) -> None:
             _donor(run, mask, picked, found, receivers.counted)
         with right:
             _pairs(run, receivers, found)
+
+
+def as_in_the_scan(run: Run, position: int) -> None:
+    """One sample's region on the images that the scan pasted it on, without anything to choose (for the lesson)."""
+    scores = cache.scores_of(run)
+    try:
+        mask = mask_choice.of_class(run, int(scores["predicted"].iloc[position]))
+        picked = image_choice.stored(run, position)
+        if mask is None or picked is None:
+            st.caption("The images cannot be shown: the data set of this run was deleted.")
+            return
+        with st.spinner("Asking the model …", show_time=False):
+            own = compute.transplant_of(run, position).others
+            receivers = compute_paste.as_in_scan(run, own, position)
+            found = compute_paste.pasted(run, picked, mask.region, receivers)
+    except InputError as error:
+        st.info(plain(error, 300), icon=":material/block:")
+        return
+    left, right = st.columns([1, 2.2], gap="large")
+    with left:
+        _donor(run, mask, picked, found, receivers.counted)
+    with right:
+        _pairs(run, receivers, found)
 
 
 def _receivers(run: Run, mask: ChosenMask, picked: Picked) -> Receivers | None:

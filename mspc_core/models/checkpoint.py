@@ -50,9 +50,9 @@ def load_saved_model(folder: Path, device: torch.device | str = "cpu") -> tuple[
         spec = ModelSpec.from_json(about)
     except (FileNotFoundError, KeyError, ValueError, TypeError):
         raise InputError("This run has no usable model: run the scan again.") from None
+    model = build_model(spec)
     if not (folder / "model.safetensors").exists():
         raise InputError("The model file of this run is gone: run the scan again.")
-    model = build_model(spec)
     tensors, _ = read_tensors(folder / "model.safetensors")
     try:
         model.load_state_dict(tensors)

@@ -61,6 +61,13 @@ def test_own_run_round_trip(tmp_path: Path) -> None:
     assert equal(as_checkpoint, model), "its normalisation comes along"
 
 
+def test_a_missing_model_file_is_said(tmp_path: Path) -> None:
+    save_model(tmp_path, build_model(SPEC), SPEC, {"classes": list("abcd")})
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(InputError, match="model file of this run is gone"):
+        load_saved_model(tmp_path)
+
+
 class _Evil:
     def __init__(self, target: Path) -> None:
         self.target = target
