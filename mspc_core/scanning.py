@@ -28,6 +28,7 @@ from mspc_core.errors import InputError, Progress, ShouldStop
 from mspc_core.given import GivenModel
 from mspc_core.jobs import Reporter
 from mspc_core.maps.features import keep_features
+from mspc_core.maps.job import add_pca
 from mspc_core.models import checkpoint, normalise, train
 from mspc_core.models.zoo import ModelSpec, Normalised, build_model
 from mspc_core.retrain import kept
@@ -112,6 +113,7 @@ def execute(folder: Path, reporter: Reporter, given: GivenModel | None = None) -
     verdict = results.summarise(run, dataset, about, scores, records, not_run, complete=True)
     scores["suspect_score"], scores["suspect"] = verdict.scores, verdict.suspects
     run.save_scores(results.ordered(scores))
+    add_pca(run, scores, reporter.log)
     (run.folder / "training.safetensors").unlink(missing_ok=True)
 
 

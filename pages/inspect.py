@@ -148,7 +148,7 @@ def magnifier(run: Run, position: int, pixels: np.ndarray | None, pins: list[str
             picture = images.framed(images.enlarge(one.images[index], LARGE))
             st.image(picture, width="stretch", caption=settings.formula, alt="The scaled image")
         answer(one, index, predicted, classes)
-        in_strip = settings.own or inspect_compare.WHOLE
+        in_strip = settings.own or compute_series.WHOLE
         scaled = compute_series.series_of(run, sample, in_strip, treatment)[0]
         inspect_views.strip(scaled, predicted, classes, f"strip-{run.id}", settings.n)
         st.subheader("The model's answer over n")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 PUBLISHED_SCALES = tuple(float(scale) for scale in range(2, 13))
+WHOLE = tuple(float(scale) for scale in range(1, 13))  # of a strip of images
 SHARED, CLASS = "shared", "class"  # masks
 _FINE_PIXELS = 64  # up to this image size the curve over n has half steps; larger images only whole ones
 

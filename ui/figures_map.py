@@ -67,7 +67,7 @@ def map_figure(
         )
     named = names is not None and total <= _NAMED_UP_TO
     for layer in layers:
-        here = layer.positions
+        here, name = layer.positions, f"{plotly_text(layer.name, 30)} ({len(layer.positions):,})"
         marker: dict[str, Any] = {
             "symbol": layer.symbol,
             "size": (5 if small else 6) + (2 if layer.symbol != "circle" else 0),
@@ -82,14 +82,24 @@ def map_figure(
             x=points[here, 0],
             y=points[here, 1],
             mode="markers",
-            name=f"{plotly_text(layer.name, 30)} ({len(here):,})",
+            name=name,
             customdata=here,
+            showlegend=layer.values is None,
             text=[plotly_text(names[int(place)], 40) for place in here] if named and names is not None else None,
             marker=marker,
             selected={"marker": {"opacity": 1.0}},
             unselected={"marker": {"opacity": 0.12}},
             hovertemplate=("%{text}<br>" if named else "") + f"{shown}<extra></extra>",
         )
+        if layer.values is not None:  # the legend would show the first dot's colour, or black
+            figure.add_scattergl(
+                x=[None],
+                y=[None],
+                mode="markers",
+                name=name,
+                marker={"symbol": layer.symbol, "color": NEUTRAL, "size": 8},
+                hoverinfo="skip",
+            )
     if marked is not None:
         figure.add_scattergl(
             x=[points[marked, 0]],
@@ -116,8 +126,8 @@ def map_figure(
             "colorbar": {"title": {"text": plotly_text(bar, 30), "side": "right"}, "thickness": 12, "outlinewidth": 0},
         }
     figure.update_layout(**layout)
-    figure.update_xaxes(title=axes[0], zeroline=False, showticklabels=False)
-    figure.update_yaxes(title=axes[1], zeroline=False, showticklabels=False)
+    figure.update_xaxes(title=axes[0], zeroline=False, showgrid=False, showticklabels=False)
+    figure.update_yaxes(title=axes[1], zeroline=False, showgrid=False, showticklabels=False)
     return figure
 
 

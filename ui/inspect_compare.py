@@ -8,14 +8,12 @@ import streamlit as st
 
 from mspc_core.runs import Run
 from ui import compute_series, evidence, figures_inspect, filters, inspect_state, state
-from ui.compute_series import Series
+from ui.compute_series import WHOLE, Series
 from ui.figures_inspect import Curve
 from ui.gallery import Tile, gallery
 from ui.inspect_controls import Settings
 from ui.text import HELP, percent, plain, short
 from ui.theme import CLEAN, NEUTRAL, PLOTLY_CONFIG
-
-WHOLE = tuple(float(n) for n in range(1, 13))
 
 
 def show(

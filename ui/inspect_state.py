@@ -46,11 +46,12 @@ def scales_text(scales: Sequence[float]) -> str:
 
 def own_scales() -> tuple[float, ...] | None:
     """The field for an own set of scales; what is wrong with it is said below. None: the scan's are used."""
-    key, kept = "inspect-scales", "inspect-scales-kept"
+    key, kept, first = "inspect-scales", "inspect-scales-kept", "inspect-scales-first"
     if key not in st.session_state:
-        st.session_state[key] = (st.query_params.get(SCALES) or st.session_state.get(kept, ""))[:200]
+        st.session_state[first] = (st.query_params.get(SCALES) or st.session_state.get(kept, ""))[:200]
     text = st.text_input(
         "Own scales",
+        st.session_state[first],  # not set by its key: a field that is drawn twice at once would lose it
         key=key,
         placeholder="2, 3.5, 5",
         max_chars=200,

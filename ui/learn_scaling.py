@@ -8,7 +8,7 @@ import streamlit as st
 
 from mspc_core.report import charts
 from ui import (
-    compute,
+    compute_series,
     evidence,
     figures,
     figures_data,
@@ -47,7 +47,8 @@ def scaling(lesson: Lesson) -> None:
         n = float(
             st.slider("Multiply all pixels by n", 1.0, 12.0, 4.0, 0.5, format="%.1f", key="learn-n", help=HELP["scale"])
         )
-        series = compute.series_of(run, row, masked=False, tau=0.0)
+        sample, untouched = [(row, predicted)], compute_series.Treatment()
+        series = compute_series.series_of(run, sample, compute_series.curve_scales(run), untouched)[0]
         at = series.at(n)
         first, second, third = st.columns([1, 1, 1.6], gap="large", vertical_alignment="center")
         for column, shown, words in (
@@ -63,8 +64,9 @@ def scaling(lesson: Lesson) -> None:
             st.markdown(f"At n = {series.scales[at]:g} the model {'still' if kept else 'now'} says **{name}**.")
             share = percent(float(series.clipped[at]), 0)
             st.caption(f"{share} of the pixel values are cut off at white.", help=HELP["clipped"])
-        inspect_views.strip(series, predicted, lesson.names, "learn-strip", n)
-        steps = compute.build_ups(run, row, predicted)["spc"]
+        whole = compute_series.series_of(run, sample, compute_series.WHOLE, untouched)[0]
+        inspect_views.strip(whole, predicted, lesson.names, "learn-strip", n)
+        steps = compute_series.build_ups(run, row, predicted)["spc"]
         stored = float(scores["spc_score"].iloc[position])
         st.markdown(f"**SPC** = scales that keep the class ÷ all scales = {inspect_views.conclusion(steps, stored)}")
         evidence.table_under(inspect_views.build_table(steps, lesson.names), "Scale by scale", key="learn-build")
@@ -79,12 +81,15 @@ def scaling_still(lesson: Lesson) -> None:
         if learn_parts.picture_of(run, position, scores) is None:
             st.caption(GONE)
             return
-        row = int(scores["row"].iloc[position])
-        series = compute.series_of(run, row, masked=False, tau=0.0)
-        chosen = [series.at(n) for n in (1.0, 2.0, 3.0, 4.0, 8.0, 12.0)]
-        words = [f"n = {series.scales[index]:g}: {lesson.facts.name(int(series.predicted[index]))}" for index in chosen]
+        sample = (int(scores["row"].iloc[position]), int(scores["predicted"].iloc[position]))
+        scales, untouched = (1.0, 2.0, 3.0, 4.0, 8.0, 12.0), compute_series.Treatment()
+        series = compute_series.series_of(run, [sample], scales, untouched)[0]
+        words = [
+            f"n = {scale:g}: {lesson.facts.name(int(found))}"
+            for scale, found in zip(scales, series.predicted, strict=True)
+        ]
         st.markdown(f"{kind}, SPC **{float(scores['spc_score'].iloc[position]):.2f}**")
-        learn_parts.pictures_row([series.images[index] for index in chosen], words)
+        learn_parts.pictures_row(list(series.images), words)
 
 
 @st.fragment

@@ -15,7 +15,7 @@ from ui.map_layers import TRUTH
 from ui.text import count, percent, plain, plural
 
 OnUse = Callable[[np.ndarray], None]
-SHOWN = 24
+SHOWN = 12  # as high as the map
 
 
 def chosen(run: Run) -> np.ndarray:

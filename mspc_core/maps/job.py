@@ -6,18 +6,22 @@ Each run has one such job folder, `<run>/map`: asking again takes it up again, a
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mspc_core import atomic, jobs
-from mspc_core.errors import InputError
+from mspc_core.errors import InputError, explain_os_error
 from mspc_core.jobs import JobStatus, Reporter
 from mspc_core.maps import store
 from mspc_core.maps.store import PCA, UMAP
 from mspc_core.runs import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 KIND = "map"
 
@@ -86,6 +90,23 @@ def execute(folder: Path, reporter: Reporter) -> None:
         store.save_map(run, kind, found, key)
 
 
+def add_pca(run: Run, scores: pd.DataFrame, log: Callable[[str], None]) -> None:
+    """The PCA map of a scan that has kept its features: seconds, so that it is there when the scan ends. Whatever
+    stands in the way is logged; the scan's results do not depend on it."""
+    from mspc_core.maps.project import pca_map
+
+    key = store.key_of(run, scores["row"].to_numpy())
+    features = store.features_of(run, key)
+    if key is None or features is None or store.map_of(run, PCA, key) is not None:
+        return
+    try:
+        store.save_map(run, PCA, pca_map(features, scores["predicted"].to_numpy()), key)
+    except OSError as error:
+        log(f"no map: {explain_os_error(error)}")
+    except MemoryError:
+        log("no map: memory ran out")
+
+
 def _features(run: Run, key: str, rows: np.ndarray, device: str, reporter: Reporter) -> np.ndarray:
     found = store.features_of(run, key)
     if found is not None:
@@ -108,7 +129,7 @@ def _features(run: Run, key: str, rows: np.ndarray, device: str, reporter: Repor
     return found
 
 
-def _flagged(scores: Any) -> np.ndarray:
+def _flagged(scores: pd.DataFrame) -> np.ndarray:
     """The verdict's suspects; while there is no verdict, what any detector flags. bool [N]"""
     names = ["suspect"] if "suspect" in scores else [name for name in scores if str(name).endswith("_flagged")]
     found = np.zeros(len(scores), dtype=bool)

@@ -81,6 +81,22 @@ def test_a_scan_writes_the_whole_run_folder(scanned: runs.Run) -> None:
     assert masks["transplant"].shape == (4, 16, 16)
 
 
+def test_a_scan_keeps_what_the_model_sees(scanned: runs.Run) -> None:
+    """The features and the PCA map are there without a further pass, and are those of the stored model."""
+    from mspc_core.detectors.features import collect_features
+    from mspc_core.maps import store
+    from mspc_core.models.checkpoint import load_saved_model
+
+    rows = scanned.scores()["row"].to_numpy()
+    key = store.key_of(scanned, rows)
+    features, found = store.features_of(scanned, key), store.map_of(scanned, store.PCA, key)
+    expected = collect_features(load_saved_model(scanned.folder)[0], scanned.dataset().pixels[rows]).penultimate
+    assert features is not None
+    assert found is not None
+    np.testing.assert_allclose(features, expected, rtol=2e-2, atol=2e-2)
+    assert found.points.shape == (400, 2)
+
+
 def test_the_summary_agrees_with_the_scores(scanned: runs.Run) -> None:
     summary, scores = scanned.summary(), scanned.scores()
     assert summary["complete"] is True
