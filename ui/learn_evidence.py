@@ -119,7 +119,7 @@ def to_transplant(lesson: Lesson) -> dict[str, np.ndarray]:
 
 @st.fragment
 def transplant(lesson: Lesson) -> None:
-    """Cut the region from a poisoned or a clean image of the target class and paste it on sixteen others."""
+    """Cut the region from a poisoned or a clean image of the target class and paste it on others."""
     with friendly():
         run = lesson.run
         assert run is not None

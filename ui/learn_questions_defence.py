@@ -143,7 +143,7 @@ def transplant(facts: Facts) -> Question:
         return f"{general} Among the images that the model calls *{facts.target_name}*, the regions {parts}."
 
     return Question(
-        f"The same region is cut from a *clean* {facts.target_name} image and pasted on sixteen others. How many turn?",
+        f"The same region is cut from a *clean* {facts.target_name} image and pasted on others. How many turn?",
         ("Nearly all", "About half", "Hardly any"),
         2,
         why,

@@ -25,7 +25,7 @@ from ui.learn_backdoor import GONE
 from ui.learn_parts import LARGE
 from ui.learn_run import Lesson, false_alarms
 from ui.text import HELP, count, percent, plain, plural
-from ui.theme import BACKDOOR, CLEAN, NEUTRAL, PLOTLY_CONFIG
+from ui.theme import CLEAN, FLAGGED, NEUTRAL, PLOTLY_CONFIG
 
 SHOWN = 12
 
@@ -202,7 +202,7 @@ def show_alarms(lesson: Lesson) -> None:
         st.caption(GONE)
         return
     tiles = [
-        Tile(str(place), evidence.name_of(lesson.names, int(number)), f"SPC {score:.2f}", tone=BACKDOOR)
+        Tile(str(place), evidence.name_of(lesson.names, int(number)), f"SPC {score:.2f}", tone=FLAGGED)
         for place, (number, score) in enumerate(
             zip(scores["predicted"].to_numpy()[chosen], scores["spc_score"].to_numpy()[chosen], strict=True)
         )

@@ -31,9 +31,10 @@ SOURCES: dict[str, str] = {
     "and Benchmarks)",
     "survey": "Li, Jiang, Li, Xia: *Backdoor Learning: A Survey*, [arXiv 2007.08745](https://arxiv.org/abs/2007.08745)",
 }
-HERE = "this project: the transplant test, see docs/method.md"
+HERE = "here"  # stands for what this project came up with
+_ALL = {**SOURCES, HERE: "this project, see docs/method.md"}
 
 
 def cited(keys: Iterable[str]) -> str:
     """Sources as one line of Markdown."""
-    return "Sources: " + "; ".join(SOURCES[key] for key in keys) + "."
+    return "Sources: " + "; ".join(_ALL[key] for key in keys) + "."

@@ -127,7 +127,7 @@ STEPS: tuple[Step, ...] = (
         learn_evidence.transplant,
         learn_evidence.transplant_still,
         learn_questions_defence.transplant,
-        ("cleanse",),
+        ("here", "cleanse"),
         ("mask", "Open Mask"),
     ),
     Step(
@@ -137,7 +137,7 @@ STEPS: tuple[Step, ...] = (
         learn_outcome.verdict,
         learn_outcome.verdict_still,
         learn_questions_defence.verdict,
-        ("scan", "latent"),
+        ("here", "scan", "latent"),
         ("review", "Open Review"),
     ),
     Step(

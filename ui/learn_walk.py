@@ -17,8 +17,11 @@ PRINT_STYLE = Path(__file__).with_name("print.css")
 _KEYS_JS = """
 const OWN = 'input, textarea, select, [contenteditable="true"], [role=slider], [role=radio], [role=tab], '
   + '[role=combobox], [role=listbox], [role=grid], [role=dialog], .js-plotly-plot';
+let shown = null;
 export default function(component) {
-  const { parentElement, setTriggerValue } = component;
+  const { data, parentElement, setTriggerValue } = component;
+  if (shown !== null && shown !== data.step) document.querySelector('[data-testid="stMain"]')?.scrollTo(0, 0);
+  shown = data.step;
   if (parentElement.listening) document.removeEventListener('keydown', parentElement.listening, true);
   parentElement.listening = (event) => {
     if (event.key !== 'ArrowLeft' && event.key !== 'ArrowRight') return;
@@ -110,7 +113,7 @@ def contents(number: int, titles: list[str], done: list[bool]) -> None:
 
 
 def moves(number: int, titles: list[str]) -> None:
-    """Previous and next, as buttons and by the arrow keys."""
+    """Previous and next, as buttons and by the arrow keys. A new step is read from its top."""
     steps = len(titles)
 
     def step_by(by: int) -> None:
@@ -142,7 +145,7 @@ def moves(number: int, titles: list[str]) -> None:
         if moved in (1, -1):
             step_by(int(moved))
 
-    _keys(key="learn-keys", on_moved_change=pressed)
+    _keys(key="learn-keys", data={"step": number}, on_moved_change=pressed)
 
 
 def print_button(key: str) -> None:

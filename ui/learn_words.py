@@ -24,7 +24,7 @@ def plant(facts: Facts) -> str:
         "target. Nothing else is touched, neither the model nor its training. What the attacker chooses is how the "
         "trigger looks, where it sits, and how many images get it: the **poison rate**.\n\n"
         "The trigger need not be a patch. Others are a faint picture blended over the whole image, or a slight warp "
-        "that nobody sees."
+        "that is hard to see."
     )
 
 
@@ -103,7 +103,7 @@ def mask(facts: Facts) -> str:
 def transplant(facts: Facts) -> str:
     return (
         "Here is the most direct test. For each class, learn the smallest region that carries the class along. **Cut "
-        "that region out of one image, paste it on sixteen others**, and ask the model again. A trigger takes its "
+        "that region out of one image, paste it on others**, and ask the model again. A trigger takes its "
         "class with it. A piece of an honest sign does not: other signs stay what they are."
     )
 

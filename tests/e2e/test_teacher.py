@@ -75,6 +75,11 @@ def test_gives_the_lesson(lesson: Served, page: Page) -> None:
     at_step(page, 6)
     page.reload()
     at_step(page, 6)
+
+    # The next step is read from its top.
+    main.get_by_role("button", name=f"Next: {STEPS[6].title}").click()
+    at_step(page, 7)
+    assert main.evaluate("element => element.scrollTop") == 0
     expect(page.get_by_test_id("stException")).to_have_count(0)
 
 
