@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -150,7 +151,7 @@ class Run:
                 return {key: stored[key] for key in stored.files}
         except (FileNotFoundError, NotADirectoryError):
             return {}
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError, EOFError, BadZipFile) as error:
             raise InputError(f"The masks of run {self.id!r} cannot be read ({error}): run the scan again.") from None
 
     # --- writing, by the worker alone -------------------------------------------------------------------------------
@@ -174,7 +175,7 @@ class Run:
             record = atomic.read_json(folder / f"{name}.json")
             with np.load(folder / f"{name}.npz", allow_pickle=False) as stored:
                 return {key: stored[key] for key in stored.files}, record
-        except (FileNotFoundError, json.JSONDecodeError, ValueError):
+        except (FileNotFoundError, json.JSONDecodeError, ValueError, BadZipFile):
             return None
 
     def save_scores(self, scores: pd.DataFrame) -> None:

@@ -83,5 +83,6 @@ with friendly():
         with friendly():
             take_home(run)
     else:
-        evidence.watch(run)
+        if run.status().active:
+            evidence.watch(run)
         not_ready(run)

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from mspc_core import runs
-from ui import compare_runs, compare_views, state
+from ui import compare_pair_views, compare_runs, compare_views, state
 from ui.errors import friendly
 from ui.text import plural
 
@@ -45,3 +45,4 @@ with friendly():
     compare_views.show_not_run(chosen)
     compare_views.show_grid(chosen, figure)
     compare_views.show_detector(chosen, folders)
+    compare_pair_views.show_pair(chosen, folders)

@@ -41,10 +41,10 @@ class ClassRow:
 def class_rows(scores: pd.DataFrame, classes: int, summary: dict[str, Any]) -> list[ClassRow]:
     """One row a class, suspected targets first, then by what turns most. summary: the run's summary.json."""
     predicted, labels, truth = scores["predicted"].to_numpy(), scores["label"].to_numpy(), known_truth(scores)
-    samples, labelled = np.bincount(predicted, minlength=classes), np.bincount(labels, minlength=classes)
+    samples, labelled = _per_class(predicted, classes), _per_class(labels, classes)
     names = detector_names(scores.columns)
-    flagged = {name: np.bincount(predicted[flags_of(scores, name)], minlength=classes) for name in names}
-    bad = np.bincount(predicted[truth], minlength=classes) if truth is not None else None
+    flagged = {name: _per_class(predicted[flags_of(scores, name)], classes) for name in names}
+    bad = _per_class(predicted[truth], classes) if truth is not None else None
     rows = [
         ClassRow(
             number,
@@ -56,6 +56,11 @@ def class_rows(scores: pd.DataFrame, classes: int, summary: dict[str, Any]) -> l
         for number in range(classes)
     ]
     return sorted(_with_rates(rows, summary), key=_telling_first)
+
+
+def _per_class(numbers: np.ndarray, classes: int) -> np.ndarray:
+    """How often each class occurs, int [C]. A damaged table may name others: they are left out."""
+    return np.bincount(numbers[(numbers >= 0) & (numbers < classes)], minlength=classes)
 
 
 def _telling_first(row: ClassRow) -> tuple[bool, float, int]:

@@ -13,7 +13,7 @@ from mspc_core.runs import Run
 from ui import compare_data, compare_runs, evidence, figures_curves, figures_matrix, filters, state
 from ui.compare_data import CLEAN_DATA, FIGURES, VERDICT, RunFacts
 from ui.text import HELP, plain, plural, short
-from ui.theme import LEVELS, PLOTLY_CONFIG, LineStyle, line_style
+from ui.theme import FIGURE_FILES, LEVELS, LineStyle, chart_config, line_style
 
 _MOST_LINES = 12
 _COLOURS = {"auroc": (0.5, 1.0), "fpr": (0.0, 0.25), "flagged": (0.0, 0.5)}  # from chance; where differences matter
@@ -97,7 +97,7 @@ def show_grid(rows: list[RunFacts], figure: str) -> None:
     st.plotly_chart(
         drawn,
         key="compare-grid",
-        config=PLOTLY_CONFIG,
+        config=_config(),
         alt=f"{words} by attack and detector; the table has the numbers.",
     )
     table = pd.DataFrame(means.round(4), columns=columns)
@@ -151,7 +151,7 @@ def _show_curves(
     found = {key: curve for key, curve in curves.items() if curve is not None}
     figure = figures_curves.roc_figure(found, log=log, height=440, titles=titles, styles=styles)
     alt = "ROC curves of one detector in several runs; the table above has their AUROC."
-    st.plotly_chart(figure, key="compare-roc", config=PLOTLY_CONFIG, alt=alt)
+    st.plotly_chart(figure, key="compare-roc", config=_config(), alt=alt)
     return len(found)
 
 
@@ -160,15 +160,16 @@ def _show_spread(
 ) -> int:
     spread = {row.id: evidence.bins_of(Run(folders[row.id]), name) for row in rows}
     figure = figures_matrix.spread_figure(spread, titles, styles, f"{filters.title_of(name)} score", height=420)
-    alt = "How one detector's scores are spread in several runs."
-    st.plotly_chart(figure, key="compare-spread", config=PLOTLY_CONFIG, alt=alt)
+    alt = "How one detector's scores are spread in several runs; the numbers are in the table below."
+    st.plotly_chart(figure, key="compare-spread", config=_config(), alt=alt)
+    evidence.table_under(figures_matrix.spread_table(spread, titles), key="compare-spread-table")
     st.caption("Solid or dashed: clean images, or all where the truth is unknown. Dotted: backdoored images.")
     return len(spread)
 
 
 def downloads(rows: list[RunFacts]) -> None:
     """Everything that is compared, as files; figures have their own button when pointed at."""
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, vertical_alignment="bottom"):
         st.download_button(
             "All figures (CSV)",
             data=lambda: filters.safe_csv(compare_data.long_table(rows)),
@@ -185,6 +186,19 @@ def downloads(rows: list[RunFacts]) -> None:
             icon=":material/download:",
             on_click="ignore",
         )
+        st.segmented_control(
+            "Figures as",
+            FIGURE_FILES,
+            default=FIGURE_FILES[0],
+            required=True,
+            format_func=str.upper,
+            key="compare-file",
+            help="What the camera button of a figure saves. It shows when you point at the figure.",
+        )
+
+
+def _config() -> dict[str, Any]:
+    return chart_config(st.session_state.get("compare-file") or FIGURE_FILES[0])
 
 
 def show_not_run(rows: list[RunFacts]) -> None:

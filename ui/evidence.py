@@ -11,8 +11,9 @@ import pandas as pd
 import streamlit as st
 
 from mspc_core.errors import InputError
+from mspc_core.jobs import JobStatus
 from mspc_core.runs import Run
-from ui import cache, figures_data, filters, verdicts
+from ui import cache, figures_data, filters, state, verdicts
 from ui.class_rows import ClassRow, class_rows
 from ui.errors import friendly
 from ui.filters import View
@@ -26,7 +27,7 @@ DECISION_ICONS = {"keep": ":material/check:", "remove": ":material/delete:", "un
 
 
 def verdict_line(run: Run) -> None:
-    """The verdict in one sentence, and a quiet note while the scan goes on or when it ended early."""
+    """The verdict in one sentence."""
     summary, status = cache.summary_of(run), run.status()
     verdict = summary.get("verdict") or {}
     level = str(verdict.get("level", "unknown"))
@@ -49,16 +50,29 @@ def verdict_line(run: Run) -> None:
     if rest:
         what += f" {rest}" if not status.active else " Not all of its tests have finished."
     st.markdown(f":{colour}-background[{icon} **{words}**] {what}")
-    if not status.active and status.state != "finished":
-        state_icon = LEVELS.get(status.state, LEVELS["unknown"])[1]
-        note = f"This scan ended early ({plain(status.state, 20)}): what is missing below was not computed."
-        st.caption(f"{state_icon} {note} Resume it on the Scan page.")
 
 
 def watch(run: Run) -> None:
-    """While the scan is at work: one line of progress, and a rerun of the page when new results are there."""
-    if run.status().active:
+    """While the scan is at work: one line of progress, and a rerun of the page when new results are there. When the
+    scan ended early: why, and the way to go on."""
+    status = run.status()
+    if status.active:
         st.fragment(_watch, run_every=2.0)(run, cache.stamp(run.folder / "summary.json"))
+    elif status.state != "finished":
+        _ended_early(status)
+
+
+def _ended_early(status: JobStatus) -> None:
+    icon = LEVELS.get(status.state, LEVELS["unknown"])[1]
+    why = f" {plain(status.error, 300)}" if status.error else ""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(
+            f"{icon} This scan ended early ({plain(state.state_words(status), 20)}): what is missing below was not "
+            f"computed.{why}",
+            width="content",
+        )
+        if st.button("Go to the scan", icon=":material/radar:", type="tertiary", key="ended-early"):
+            state.go("scan")
 
 
 def _watch(run: Run, seen: int) -> None:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ui.figures_data import Bins
-from ui.text import plotly_text
+from ui.text import plotly_text, short
 from ui.theme import BACKDOOR, CLEAN, HATCH, SEQUENTIAL, LineStyle, figure_layout
 
 if TYPE_CHECKING:
+    import pandas as pd
     import plotly.graph_objects as go
 
     from ui.agreement import Votes
@@ -144,6 +145,20 @@ def spread_figure(
     figure.update_xaxes(title=plotly_text(axis, 80))
     figure.update_yaxes(title="share of images", tickformat=".0%", rangemode="tozero")
     return figure
+
+
+def spread_table(spread: dict[str, Bins], titles: dict[str, str]) -> pd.DataFrame:
+    """The numbers of `spread_figure`: one row for each run and bar with any image."""
+    import pandas as pd
+
+    parts = []
+    for name, bins in spread.items():
+        known = {} if bins.backdoor is None else {"backdoor": bins.backdoor}
+        title = [short(titles[name], 60)] * len(bins.clean)
+        kind = "all" if bins.backdoor is None else "clean"
+        table = pd.DataFrame({"run": title, "score": bins.centres.round(4), kind: bins.clean, **known})
+        parts.append(table[bins.total > 0])
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
 def _distinct(names: list[str]) -> list[str]:

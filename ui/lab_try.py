@@ -169,7 +169,8 @@ def _bars(trial: playground.Trial, names: list[str], recipe: Recipe) -> None:
     else:
         st.markdown(f":green-badge[:material/lock: stays] The prediction stays **{before}**.")
     figure = lab_figures.probability_figure(trial, names, recipe.target)
-    st.plotly_chart(figure, width="stretch", config=PLOTLY_CONFIG, key="lab-bars")
+    alt = "Probabilities of the classes before and after the trigger; the numbers are in the table below."
+    st.plotly_chart(figure, width="stretch", config=PLOTLY_CONFIG, key="lab-bars", alt=alt)
     table = lab_figures.probability_table(trial, names, recipe.target)
     evidence.table_under(table, "Probabilities as a table", key="lab-bars-table")
 

@@ -85,9 +85,16 @@ def figure_layout(height: int = 320, **more: Any) -> dict[str, Any]:
     }
 
 
+FIGURE_FILES = ("png", "svg")
+
 # For st.plotly_chart(config=…): only the tools people use, and a sharp download.
 PLOTLY_CONFIG: dict[str, Any] = {
     "displaylogo": False,
     "modeBarButtonsToRemove": ["autoScale2d", "toggleSpikelines"],
     "toImageButtonOptions": {"format": "png", "scale": 2},
 }
+
+
+def chart_config(file: str = "png") -> dict[str, Any]:
+    """`PLOTLY_CONFIG` whose camera button saves a file of this kind (of `FIGURE_FILES`)."""
+    return {**PLOTLY_CONFIG, "toImageButtonOptions": {"format": file, "scale": 2 if file == "png" else 1}}

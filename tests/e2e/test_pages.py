@@ -14,9 +14,19 @@ from playwright.sync_api import ConsoleMessage, Page, expect
 
 from tests.e2e.conftest import Served
 from tests.e2e.steps import becomes_still, photograph, settle
+from tests.ui.conftest import make_dataset, make_run
+from tests.ui.consensus import add_consensus
 from ui.state import PAGES
 
 pytestmark = pytest.mark.browser
+
+# Names of classes that would run something if they reached the page as markup.
+MARKUP = (
+    '<img src=x onerror="window.executed=1;alert(1)">',
+    "<script>window.executed=1</script>",
+    "[click](javascript:window.executed=1) <svg/onload=alert(1)>",
+    "🚧" * 200 + "<iframe srcdoc='<script>parent.executed=1</script>'>",
+)
 
 # What axe finds in markup that Streamlit makes and that this project cannot mend: rule → parts of the elements' HTML.
 STREAMLITS_OWN = {
@@ -60,3 +70,18 @@ def test_opens_in_both_themes_and_axe_finds_nothing_grave(served: Served, page: 
         photograph(page, shots, f"page-{name}-{theme}")
     assert not problems, "\n".join(problems)
     assert not said
+
+
+def test_names_of_classes_execute_nothing(served: Served, page: Page) -> None:
+    with served.inside():
+        run = add_consensus(make_run(make_dataset("markup", MARKUP)))
+    dialogs: list[str] = []
+    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    for name in PAGES:
+        page.goto(served.url("" if name == "home" else name, run=run.id))
+        expect(page.get_by_test_id("stMain").get_by_role("heading").first).to_be_visible()
+        settle(page)
+        expect(page.get_by_test_id("stException")).to_have_count(0)
+        assert page.evaluate("window.executed") is None, name
+        assert page.locator("img[src=x], iframe[srcdoc], a[href^=javascript]").count() == 0, name
+        assert not dialogs, name

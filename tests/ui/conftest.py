@@ -207,7 +207,7 @@ def _summary(dataset: Dataset, scores: pd.DataFrame) -> dict[str, object]:
         {
             "class": number,
             "predicted": int((scores["predicted"] == number).sum()),
-            "transplant_rate": float(scores.loc[scores["predicted"] == number, "transplant_score"].mean()),
+            "transplant_rate": float(np.nan_to_num(scores["transplant_score"][scores["predicted"] == number].mean())),
             "flagged": int(scores.loc[scores["predicted"] == number, "transplant_flagged"].sum()),
             "region_share": 0.06,
             "mask_mean": 0.1,

@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 from mspc_core import runs
 from mspc_core.runs import Run, ScanConfig
 from tests.ui.conftest import make_dataset, make_run, set_status
+from ui.theme import PLOTLY_CONFIG, chart_config
 
 OpenPage = Callable[..., AppTest]
 BADNETS = {"attack": "badnets", "rate": 0.125, "target_class": 2, "label_mode": "all-to-one"}
@@ -115,3 +116,38 @@ def test_hostile_names_are_only_text(open_page: OpenPage) -> None:
     shown = "\n".join(str(element.value) for element in (*at.markdown, *at.caption))
     assert "<b>" not in shown.replace("\\<b\\>", "")
     assert "**why**" not in shown
+
+
+def test_two_runs_image_by_image(open_page: OpenPage) -> None:
+    dataset = make_dataset("one")
+    first, second = make_run(dataset), make_run(dataset)
+    scores = second.scores()
+    missed = scores.index[scores["spc_flagged"]][:2]
+    scores.loc[missed, "spc_flagged"] = False
+    second.save_scores(scores)
+    at = clean(open_page("compare"))
+    at.selectbox(key="pair-first").set_value(first.id).run()
+    at = clean(at.selectbox(key=f"pair-{first.id}-{second.id}").set_value("spc").run())
+    shown = {metric.label: metric.value for metric in at.metric}
+    both = int(scores["spc_flagged"].sum())
+    assert shown == {
+        "Only in the first": "2",
+        "Only in the second": "0",
+        "In both": str(both),
+        "In neither": str(len(scores) - both - 2),
+    }
+
+
+def test_runs_of_different_data_have_no_images_to_compare(open_page: OpenPage, several: list[Run]) -> None:
+    assert "two runs of the same data set" in text_of(clean(open_page("compare")))
+
+
+def test_figures_can_be_saved_as_svg(open_page: OpenPage, several: list[Run]) -> None:
+    at = clean(open_page("compare"))
+    at = clean(at.segmented_control(key="compare-file").set_value("svg").run())
+    assert at.segmented_control(key="compare-file").value == "svg"
+
+
+def test_a_chart_is_saved_in_the_chosen_format() -> None:
+    assert chart_config("svg")["toImageButtonOptions"]["format"] == "svg"
+    assert chart_config() == PLOTLY_CONFIG
