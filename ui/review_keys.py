@@ -13,7 +13,6 @@ import streamlit as st
 from mspc_core import atomic, home
 from mspc_core.errors import InputError
 from ui.errors import friendly
-from ui.text import plain
 
 FILE = "review-keys.json"
 RESERVED = {"C": "clears the cache", "R": "runs the page again"}
@@ -105,9 +104,3 @@ def settings(keys: dict[str, str]) -> None:
                     st.session_state.pop(f"choose-{action.name}", None)
                 st.session_state["review-said"] = "These keys are used from now on."
                 st.rerun()
-
-
-def summary(keys: dict[str, str]) -> str:
-    """All keys on one line, as Markdown."""
-    signs = {"Left": "←", "Right": "→", "Up": "↑", "Down": "↓"}
-    return " · ".join(f"`{signs.get(keys[a.name], keys[a.name])}` {plain(a.label.lower())}" for a in ACTIONS)
