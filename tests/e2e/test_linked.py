@@ -16,17 +16,28 @@ pytestmark = pytest.mark.browser
 CHIP = re.compile(r"Transplant \S+ to \S+")
 
 
-def drag(page: Page, chart: Locator, start: tuple[float, float], end: tuple[float, float]) -> None:
-    """Drag from one place of a chart to another, both as shares of its width and height."""
-    chart.scroll_into_view_if_needed()
-    settle(page)
-    box = chart.bounding_box()
-    assert box
-    (x, y), (right, below) = start, end
-    page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
-    page.mouse.down()
-    page.mouse.move(box["x"] + right * box["width"], box["y"] + below * box["height"], steps=8)
-    page.mouse.up()
+def drag(
+    page: Page, chart: Locator, start: tuple[float, float], end: tuple[float, float], url: re.Pattern[str]
+) -> None:
+    """Drag from one place of a chart to another, both as shares of its width and height, until the address shows it.
+
+    Again if need be: on a busy machine a figure may still be drawn anew, and let go of the pointer, when it is dragged.
+    """
+    for _ in range(4):
+        chart.scroll_into_view_if_needed()
+        settle(page)
+        box = chart.bounding_box()
+        assert box
+        (x, y), (right, below) = start, end
+        page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
+        page.mouse.down()
+        page.mouse.move(box["x"] + right * box["width"], box["y"] + below * box["height"], steps=8)
+        page.mouse.up()
+        for _ in range(60):
+            if url.search(page.url):
+                return
+            page.wait_for_timeout(200)
+    raise AssertionError(f"dragging changed nothing: {page.url}")
 
 
 def test_a_drag_filters_and_the_link_brings_it_back(served: Served, page: Page, browser: Browser) -> None:
@@ -34,10 +45,9 @@ def test_a_drag_filters_and_the_link_brings_it_back(served: Served, page: Page, 
     page.goto(served.url("scores"))
     main = page.get_by_test_id("stMain")
     expect(main.get_by_text(f"All {len(scores)} images")).to_be_visible()
-    drag(page, page.get_by_test_id("stPlotlyChart").first, (0.7, 0.3), (0.985, 0.7))
+    drag(page, page.get_by_test_id("stPlotlyChart").first, (0.7, 0.3), (0.985, 0.7), re.compile("score=transplant"))
     chip = main.get_by_role("button", name=CHIP)
     expect(chip).to_be_visible(timeout=MINUTE)
-    expect(page).to_have_url(re.compile("score=transplant"), timeout=MINUTE)
     found = re.search(r"score=transplant%3A([-\d.]+)%3A([-\d.]+)", page.url)
     assert found
     low, high = float(found[1]), float(found[2])
@@ -72,8 +82,7 @@ def test_a_box_on_two_detectors_filters_both(served: Served, page: Page) -> None
     main = page.get_by_test_id("stMain")
     expect(main.get_by_role("heading", name="One detector against another")).to_be_visible(timeout=MINUTE)
     chart = page.get_by_test_id("stPlotlyChart").filter(has=page.locator(".gl-container canvas")).first
-    drag(page, chart, (0.6, 0.15), (0.97, 0.5))
-    expect(page).to_have_url(re.compile("score=transplant.*spc"), timeout=MINUTE)
+    drag(page, chart, (0.6, 0.15), (0.97, 0.5), re.compile("score=transplant.*spc"))
     found = re.findall(r"(transplant|spc)%3A([-\d.]+)%3A([-\d.]+)", page.url)
     assert [name for name, _, _ in found] == ["transplant", "spc"]
     inside = np.logical_and.reduce(
