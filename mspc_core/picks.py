@@ -1,7 +1,7 @@
 """Picked samples of a run, saved under a name made of what was picked, so that a link to them can be sent.
 
 A pick is a list of sample ids, one a line, in the run's folder `picks/`: what a lasso on a map or a handful of chosen
-images leaves. It is also what `retrain --drop file:…` and `export --keep file:…` read. Picking the same again writes
+images leaves. It is also what `retrain --drop file:…` and `export --drop file:…` read. Picking the same again writes
 nothing new.
 """
 
