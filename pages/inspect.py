@@ -125,11 +125,12 @@ def magnifier(run: Run, position: int, pixels: np.ndarray | None, pins: list[str
         scores, classes = cache.scores_of(run), evidence.class_names(run)
         row = scores.iloc[position]
         number, predicted = int(row["row"]), int(row["predicted"])
-        first, second, third = st.columns([1, 1, 1.35], gap="large")
-        with third:
+        pictures, facts = st.columns([2, 1.3], gap="large")
+        with facts:
             inspect_views.facts(run, scores, position, classes)
+        first, second = pictures.columns(2, gap="large")
         if pixels is None:
-            first.caption("The image cannot be shown: the data set of this run was deleted.")
+            pictures.caption("The image cannot be shown: the data set of this run was deleted.")
             return
         with first:
             picture = images.framed(images.enlarge(pixels[0], LARGE))
@@ -137,7 +138,8 @@ def magnifier(run: Run, position: int, pixels: np.ndarray | None, pins: list[str
         if maps.key_of(run) is None:
             second.info("This run keeps no model, so it cannot be asked what it says of scaled images.")
             return
-        settings = inspect_controls.controls(run, predicted)
+        with pictures:
+            settings = inspect_controls.controls(run, predicted)
         sample, treatment = [(number, predicted)], settings.treatment
         with second, st.spinner("Asking the model …"):
             series = compute_series.series_of(run, sample, compute_series.curve_scales(run), treatment)[0]

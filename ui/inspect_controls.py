@@ -47,20 +47,17 @@ def masks_there(run: Run, predicted: int) -> list[str]:
 
 def controls(run: Run, predicted: int) -> Settings:
     """Draw them; what cannot be used stands greyed out, with the reason."""
-    with st.container(horizontal=True, vertical_alignment="top", gap="medium"):
-        n = st.slider("Multiply all pixels by n", 1.0, 12.0, 3.0, 0.1, key="inspect-n", help=HELP["scale"], width=560)
-        with st.container(width=300):
-            own = inspect_state.own_scales()
-    there = masks_there(run, predicted)
+    n = st.slider("Multiply all pixels by n", 1.0, 12.0, 3.0, 0.1, key="inspect-n", help=HELP["scale"])
+    there, usual = masks_there(run, predicted), default_tau(run)
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
-        masked = st.toggle("Mask", key="inspect-mask", disabled=not there, help=HELP["mask"])
+        masked = st.toggle("Mask", key="inspect-mask", disabled=not there, help=HELP["mask"]) and bool(there)
         kind = st.segmented_control(
             "Which mask",
             there or [SHARED],
             default=(there or [SHARED])[0],
             format_func=lambda name: _TITLES[name],
             required=True,
-            disabled=not (masked and there),
+            disabled=not masked,
             label_visibility="collapsed",
             key=f"inspect-mask-kind-{'-'.join(there)}",
         )
@@ -71,23 +68,25 @@ def controls(run: Run, predicted: int) -> Settings:
             100,
             5,
             format="%d %%",
-            disabled=not (masked and there),
+            disabled=not masked,
             key="inspect-strength",
-            width=170,
+            width=150,
             help="100 % hides what the mask hides; 0 % hides nothing.",
         )
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         shifted = st.toggle("Shift", key="inspect-tau", help=HELP["τ"])
-        usual = default_tau(run)
         tau = st.slider(
-            "τ", 0.0, max(0.5, usual), usual, 0.01, disabled=not shifted, key=f"inspect-tau-{usual:g}", width=190
+            "τ", 0.0, max(0.5, usual), usual, 0.01, disabled=not shifted, key=f"inspect-tau-{usual:g}", width=150
         )
+        with st.container(width=190):
+            own = inspect_state.own_scales()
     names = {SHARED: "shared mask (MSPC)", CLASS: "mask of this class (transplant)"}
     if missing := [name for mask, name in names.items() if mask not in there]:
         st.caption(
             f":material/info: This run has no {' and no '.join(missing)}: the detector that learns it has not "
             "run or not finished."
         )
-    mask = str(kind) if masked and there else ""
+    mask = str(kind) if masked else ""
     return Settings(float(n), Treatment(mask, strength / 100 if mask else 1.0, float(tau) if shifted else 0.0), own)
 
 

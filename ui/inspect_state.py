@@ -55,7 +55,6 @@ def own_scales() -> tuple[float, ...] | None:
         key=key,
         placeholder="2, 3.5, 5",
         max_chars=200,
-        width=220,
         help=f"1 to {MOST_SCALES} numbers, each above 0 and up to {LARGEST_SCALE:g}. The strip shows them, and both "
         "scores are worked out with them beside the scan's.",
     )

@@ -57,7 +57,7 @@ def score_table(run: Run, scores: pd.DataFrame, position: int) -> pd.DataFrame:
                 "detector": filters.title_of(name),
                 "score": f"{score:.3f}" if np.isfinite(score) else "none",
                 "flags above": f"{evidence.natural_threshold(run, name):g}",
-                "flag": "⚑ flagged" if flagged else "–",
+                "flag": "⚑ yes" if flagged else "–",
             }
         )
     return pd.DataFrame(rows)
