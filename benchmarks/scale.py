@@ -101,12 +101,25 @@ def _detector(page: Page) -> None:
 
 
 def _all(page: Page) -> None:
-    page.get_by_test_id("stMain").get_by_text("All", exact=True).first.click()
+    page.get_by_role("combobox", name="Queue").first.click()
+    page.get_by_role("option", name="All", exact=True).click()
+
+
+def _text(page: Page) -> None:
+    """Filter by a part of the file's name."""
+    page.get_by_test_id("stMain").get_by_role("button", name="Filter").first.click()
+    box = page.get_by_label("Path or sample id contains").first
+    box.fill("class_017")
+    box.press("Enter")
 
 
 # What is done on which page, in this order; what the page does not offer is left out of the result.
 REACTIONS: dict[str, list[tuple[str, Callable[[Page], object]]]] = {
-    "scores": [("move the threshold", _threshold), ("choose another detector", _detector)],
+    "scores": [
+        ("move the threshold", _threshold),
+        ("choose another detector", _detector),
+        ("filter by file name", _text),
+    ],
     "review": [
         ("next image", _press("ArrowRight")),
         ("decide", _press("x")),
@@ -200,6 +213,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/scale.json"))
     arguments = parser.parse_args()
     sizes: dict[str, Any] = {}
+    load = os.getloadavg()[0]
     with sync_playwright() as playwright:
         flags = ["--no-sandbox", "--disable-gpu"]
         browser = playwright.chromium.launch(executable_path=arguments.chromium, args=flags)
@@ -213,7 +227,11 @@ def main() -> None:
             "command": f"python -m benchmarks.scale --counts {' '.join(map(str, arguments.counts))} "
             f"--repeats {arguments.repeats}",
             "data": f"made-up runs ({scale_data.CLASSES} classes, {scale_data.SIZE} px), see benchmarks/scale_data.py",
-            "machine": common.machine(),
+            "machine": {
+                **common.machine(),
+                "load_at_start_and_end": [round(load, 1), round(os.getloadavg()[0], 1)],
+                "nice": os.nice(0),
+            },
             "versions": {**runs.versions(), "chromium": browser.version},
             "unit": "seconds (memory: MiB)",
             "samples": sizes,

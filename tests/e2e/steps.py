@@ -23,7 +23,7 @@ def settle(page: Page) -> None:
 
 def visit(page: Page, name: str) -> None:
     page.get_by_test_id("stSidebarNav").get_by_role("link", name=name).click()
-    expect(page.get_by_test_id("stMain").get_by_role("heading", name=name).first).to_be_visible()
+    expect(page.get_by_test_id("stMain").get_by_role("heading", name=name).first).to_be_visible(timeout=MINUTE)
     settle(page)
 
 

@@ -13,7 +13,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import ConsoleMessage, Page, expect
 
 from tests.e2e.conftest import Served
-from tests.e2e.steps import becomes_still, photograph, settle
+from tests.e2e.steps import MINUTE, becomes_still, photograph, settle
 from tests.ui.conftest import make_dataset, make_run
 from tests.ui.consensus import add_consensus
 from ui.state import PAGES
@@ -58,7 +58,7 @@ def test_opens_in_both_themes_and_axe_finds_nothing_grave(served: Served, page: 
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text) if grave(message) else None)
     page.goto(served.url("" if name == "home" else name))
-    expect(page.get_by_test_id("stMain").get_by_role("heading").first).to_be_visible()
+    expect(page.get_by_test_id("stMain").get_by_role("heading").first).to_be_visible(timeout=MINUTE)
     settle(page)
     problems = []
     for theme in ("light", "dark"):
@@ -68,6 +68,11 @@ def test_opens_in_both_themes_and_axe_finds_nothing_grave(served: Served, page: 
         expect(page.get_by_test_id("stException")).to_have_count(0)
         problems += [f"{theme}: {problem}" for problem in ours(Axe().run(page).response)]
         photograph(page, shots, f"page-{name}-{theme}")
+    # On a projector, at 150 %: nothing is cut off at the side.
+    page.set_viewport_size({"width": 853, "height": 533})
+    becomes_still(page)
+    wide = "e => e.scrollWidth - e.clientWidth"
+    assert page.get_by_test_id("stMain").evaluate(wide) <= 0
     assert not problems, "\n".join(problems)
     assert not said
 
@@ -79,7 +84,7 @@ def test_names_of_classes_execute_nothing(served: Served, page: Page) -> None:
     page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
     for name in PAGES:
         page.goto(served.url("" if name == "home" else name, run=run.id))
-        expect(page.get_by_test_id("stMain").get_by_role("heading").first).to_be_visible()
+        expect(page.get_by_test_id("stMain").get_by_role("heading").first).to_be_visible(timeout=MINUTE)
         settle(page)
         expect(page.get_by_test_id("stException")).to_have_count(0)
         assert page.evaluate("window.executed") is None, name
