@@ -6,6 +6,7 @@ import streamlit as st
 
 from mspc_core.runs import Run
 from ui import (
+    arrow_keys,
     cache,
     compute_series,
     evidence,
@@ -50,21 +51,21 @@ def picker(run: Run, scores: pd.DataFrame, shown: View) -> int | None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         at_start, at_end = bool(len(here) and here[0] == 0), bool(len(here) and here[0] == len(queue) - 1)
         none = not len(queue)
+        hint = "Or the left and right arrow keys."
         st.button(
             "Previous",
             icon=":material/arrow_back:",
-            shortcut="Left",
             on_click=move,
             args=(-1,),
             disabled=at_start or none,
+            help=hint,
         )
-        st.button(
-            "Next", icon=":material/arrow_forward:", shortcut="Right", on_click=move, args=(1,), disabled=at_end or none
-        )
+        st.button("Next", icon=":material/arrow_forward:", on_click=move, args=(1,), disabled=at_end or none, help=hint)
         search(scores, ids)
         pin(run, identity)
         if st.button("Decide in Review", icon=":material/fact_check:"):
             state.go("review", sample=identity)
+    arrow_keys.listen(move, key="inspect-keys")
     kind = "image" if shown.everything else "filtered image"
     if len(here):
         st.caption(f"This image is {int(here[0]) + 1:,} of {plural(len(queue), kind)}, the most suspicious first.")

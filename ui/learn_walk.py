@@ -7,36 +7,12 @@ from pathlib import Path
 
 import streamlit as st
 
+from ui import arrow_keys
 from ui.text import plain
 
 STEP, VIEW, PRINT = "step", "view", "print"
 _KEPT = "learn-step"
 PRINT_STYLE = Path(__file__).with_name("print.css")
-
-# Streamlit's own shortcuts would also fire while a slider or a radio button has the focus, which need the arrow keys.
-_KEYS_JS = """
-const OWN = 'input, textarea, select, [contenteditable="true"], [role=slider], [role=radio], [role=tab], '
-  + '[role=combobox], [role=listbox], [role=grid], [role=dialog], .js-plotly-plot';
-let shown = null;
-export default function(component) {
-  const { data, parentElement, setTriggerValue } = component;
-  if (shown !== null && shown !== data.step) document.querySelector('[data-testid="stMain"]')?.scrollTo(0, 0);
-  shown = data.step;
-  if (parentElement.listening) document.removeEventListener('keydown', parentElement.listening, true);
-  parentElement.listening = (event) => {
-    if (event.key !== 'ArrowLeft' && event.key !== 'ArrowRight') return;
-    if (event.defaultPrevented || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
-    const at = event.composedPath()[0];
-    const turning = at instanceof Element && at.closest('.st-key-learn-contents');
-    if (at instanceof Element && at.closest(OWN) && !turning) return;
-    if (turning) event.stopPropagation();  // or the focus would move in the row of steps as well
-    setTriggerValue('moved', event.key === 'ArrowRight' ? 1 : -1);
-  };
-  document.addEventListener('keydown', parentElement.listening, true);
-  return () => document.removeEventListener('keydown', parentElement.listening, true);
-}
-"""
-_keys = st.components.v2.component("backdoor_lens_arrow_keys", js=_KEYS_JS)
 
 _PRINT_JS = """
 export default function(component) {
@@ -140,12 +116,7 @@ def moves(number: int, titles: list[str]) -> None:
             key="learn-next",
         )
 
-    def pressed() -> None:
-        moved = st.session_state["learn-keys"].get("moved")
-        if moved in (1, -1):
-            step_by(int(moved))
-
-    _keys(key="learn-keys", data={"step": number}, on_moved_change=pressed)
+    arrow_keys.listen(step_by, key="learn-keys", place=number, within=".st-key-learn-contents")
 
 
 def print_button(key: str) -> None:
