@@ -22,6 +22,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -232,7 +233,7 @@ def main() -> None:
                 "load_at_start_and_end": [round(load, 1), round(os.getloadavg()[0], 1)],
                 "nice": os.nice(0),
             },
-            "versions": {**runs.versions(), "chromium": browser.version},
+            "versions": {**runs.versions(), "streamlit": version("streamlit"), "chromium": browser.version},
             "unit": "seconds (memory: MiB)",
             "samples": sizes,
         }
