@@ -36,8 +36,9 @@ lint: $(VENV)/test.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Two processes; each file's tests stay together, because they share what was trained for them.
 test: lint
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests -n 2 --dist loadfile
 
 unit ui e2e: $(VENV)/test.stamp
 	$(BIN)/python -m pytest tests/$@

@@ -6,6 +6,7 @@ sizes and the axes mean nothing. It starts from the first two principal componen
 
 from __future__ import annotations
 
+import os
 import warnings
 from typing import Any
 
@@ -150,6 +151,9 @@ def _arrange(
     should_stop: ShouldStop | None,
 ) -> np.ndarray:
     """UMAP itself. inputs: [M, K], nearest: of each, itself included."""
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    if limit.isdecimal():  # numba would give every library in this process all cores, also where the user limited them
+        os.environ.setdefault("NUMBA_NUM_THREADS", limit)
     import umap
 
     start = inputs[:, :2] * (10.0 / max(float(np.abs(inputs[:, :2]).max()), 1e-9))

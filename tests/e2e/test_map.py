@@ -70,3 +70,20 @@ def test_a_link_brings_pins_and_scales_back(served: Served, page: Page, browser:
     expect(there.get_by_role("textbox", name="Own scales")).to_have_value("2,3.5", timeout=MINUTE)
     expect(there.get_by_role("button", name="Unpin all")).to_be_visible(timeout=MINUTE)
     other.context.close()
+
+
+def test_arrow_keys_turn_images_but_not_while_a_slider_needs_them(served: Served, page: Page) -> None:
+    page.goto(served.url("inspect"))
+    main = page.get_by_test_id("stMain")
+    expect(main.get_by_text(re.compile(r"This image is 1 of"))).to_be_visible(timeout=MINUTE)
+    settle(page)
+    slider = main.get_by_role("slider", name="Multiply all pixels by n")
+    slider.press("ArrowRight")
+    expect(slider).to_have_value("3.1", timeout=MINUTE)
+    settle(page)
+    expect(main.get_by_text(re.compile(r"This image is 1 of"))).to_be_visible()
+    main.get_by_role("heading", name="Inspect").click()
+    page.keyboard.press("ArrowRight")
+    expect(main.get_by_text(re.compile(r"This image is 2 of"))).to_be_visible(timeout=MINUTE)
+    page.keyboard.press("ArrowLeft")
+    expect(main.get_by_text(re.compile(r"This image is 1 of"))).to_be_visible(timeout=MINUTE)

@@ -66,7 +66,7 @@ def test_the_rows_say_what_the_run_folders_say(bench: Path) -> None:
     assert list(rows) == ["patch", "untouched"]
     assert result["left_out"] == {"future": "there is no attack 'attack-of-tomorrow' yet"}
     assert list(result["failed"]) == ["too-much, seed 3"]
-    assert "A rate of 0.9 asks for 54 samples" in result["failed"]["too-much, seed 3"]
+    assert "A rate of 0.9 asks for 54 images to poison" in result["failed"]["too-much, seed 3"]
     row, scanned = rows["patch"], runs.Run(cell_home(bench, "patch") / "runs" / "scan")
     scores, summary = scanned.scores(), scanned.summary()
     truth = scores["is_backdoor"].to_numpy(dtype=bool)

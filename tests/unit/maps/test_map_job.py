@@ -36,6 +36,14 @@ def test_features_and_pca_then_umap_without_features_again(run: Run) -> None:
     assert "features" in (folder / "log.txt").read_text()
 
 
+def test_umap_leaves_the_number_of_threads_alone(run: Run) -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    assert work.work_on(job.prepare(run, umap=True)).state == "finished"
+    assert torch.get_num_threads() == before
+
+
 def test_another_model_makes_everything_again(run: Run) -> None:
     import torch
 
