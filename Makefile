@@ -38,7 +38,7 @@ lint: $(VENV)/test.stamp
 
 # Two processes; each file's tests stay together, because they share what was trained for them.
 test: lint
-	$(BIN)/python -m pytest tests -n 2 --dist loadfile
+	$(BIN)/python -m pytest tests -n 2 --dist loadfile --no-loadscope-reorder
 
 unit ui e2e: $(VENV)/test.stamp
 	$(BIN)/python -m pytest tests/$@

@@ -14,6 +14,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("BACKDOOR_LENS_PRECISION", "float32")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest story first, so that the other process has something to do beside it."""
+    items.sort(key=lambda item: item.path.name != "test_new_user.py")
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A fresh, empty home folder for data sets, runs and decisions."""

@@ -61,18 +61,12 @@ def controls(run: Run, predicted: int) -> Settings:
             label_visibility="collapsed",
             key=f"inspect-mask-kind-{'-'.join(there)}",
         )
-        strength = st.slider(
-            "Strength",
-            0,
-            100,
-            100,
-            5,
-            format="%d %%",
-            disabled=not masked,
-            key="inspect-strength",
-            width=150,
-            help="100 % hides what the mask hides; 0 % hides nothing.",
-        )
+        hint = "100 % hides what the mask hides; 0 % hides nothing."
+        strength = 100
+        if masked:  # a switched-off slider would have a label too faint to read
+            strength = st.slider(
+                "Strength", 0, 100, 100, 5, format="%d %%", key="inspect-strength", width=150, help=hint
+            )
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         shifted = st.toggle("Shift", key="inspect-tau", help=HELP["τ"])
         tau = st.slider(

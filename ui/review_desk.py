@@ -72,8 +72,12 @@ class Desk:
     # --- deciding ---------------------------------------------------------------------------------------------------
 
     def decide(self, decision: Decision) -> None:
-        """Write the decision, then go to the next undecided image. A key pressed twice decides once."""
-        if self.position is None or decision == self._written:
+        """Write the decision, then go to the next undecided image.
+
+        Once for each drawing of the page: the buttons of the image before may still listen to their keys for a moment
+        when the next one is already seen, and must not take its decision for theirs.
+        """
+        if self.position is None or self._written is not None:
             return
         if not self._write(np.array([self.position]), decision):
             return

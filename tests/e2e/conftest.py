@@ -144,3 +144,11 @@ def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = Path(named).absolute() if named else tmp_path_factory.mktemp("screenshots")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def made_by_hand(shots: Path) -> Path:
+    """Where pictures of the run made by hand go: to be looked at, not for the documentation."""
+    folder = shots / "made-by-hand"
+    folder.mkdir(exist_ok=True)
+    return folder

@@ -41,6 +41,16 @@ def photograph(page: Page, folder: Path, name: str) -> None:
     expect(page.get_by_test_id("stException")).to_have_count(0)
 
 
+def photograph_both(page: Page, folder: Path, name: str) -> None:
+    """In both themes: `name.png` and `name-dark.png`. The light one is left on."""
+    photograph(page, folder, name)
+    page.emulate_media(color_scheme="dark")
+    becomes_still(page)
+    photograph(page, folder, f"{name}-dark")
+    page.emulate_media(color_scheme="light")
+    becomes_still(page)
+
+
 def metric(page: Page, name: str) -> int:
     """The number under a metric's name."""
     box = page.get_by_test_id("stMetric").filter(has_text=name).first

@@ -37,7 +37,7 @@ def choose(page: Page, label: str, option: str) -> None:
     settle(page)
 
 
-def test_both_views_in_both_themes(lab: Served, page: Page, shots: Path) -> None:
+def test_both_views_in_both_themes(lab: Served, page: Page, made_by_hand: Path) -> None:
     problems = []
     for view in ("make", "try"):
         page.goto(lab.url("lab", view=view))
@@ -47,7 +47,7 @@ def test_both_views_in_both_themes(lab: Served, page: Page, shots: Path) -> None
             page.emulate_media(color_scheme=theme)
             becomes_still(page)
             problems += [f"{view} {theme}: {problem}" for problem in ours(Axe().run(page).response)]
-            photograph(page, shots, f"lab-{view}-{theme}")
+            photograph(page, made_by_hand, f"lab-{view}-{theme}")
     assert not problems, "\n".join(problems)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.e2e.steps import MINUTE, becomes, metric, photograph, settle, visit
+from tests.e2e.steps import MINUTE, becomes, metric, photograph, photograph_both, settle, visit
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(2700)]
 
@@ -55,21 +55,26 @@ def test_from_nothing_to_a_clean_set(app: str, page: Page, browser: Browser, sho
     # Six detectors; the second opinion takes about as long as the training.
     expect(page.get_by_text(re.compile("took .* ")).first).to_be_visible(timeout=25 * MINUTE)
     expect(page.get_by_test_id("stMain").get_by_text("speed 80").first).to_be_visible()
-    photograph(page, shots, "scan")
+    photograph_both(page, shots, "scan")
     visit(page, "Scores")
-    photograph(page, shots, "scores")
+    photograph_both(page, shots, "scores")
     expect(page.get_by_text("The network sees two groups of images under one label")).to_be_visible()
     expect(page.get_by_role("heading", name="The second opinion")).to_be_visible()
     visit(page, "Mask")
     expect(page.get_by_role("heading", name="One pattern for each class")).to_be_visible(timeout=MINUTE)
-    photograph(page, shots, "mask")
+    photograph_both(page, shots, "mask")
     visit(page, "Inspect")
     expect(page.get_by_text("suspects").first).to_be_visible()
-    photograph(page, shots, "inspect")
+    photograph_both(page, shots, "inspect")
+    run = re.search(r"run=([\w-]+)", page.url)
+    assert run
+    page.goto(f"{app}/lab?run={run[1]}&view=try")
+    expect(page.get_by_text("How often does it work?")).to_be_visible(timeout=MINUTE)
+    photograph_both(page, shots, "lab")
     visit(page, "Data")
-    photograph(page, shots, "data")
+    photograph_both(page, shots, "data")
     page.get_by_test_id("stSidebarNav").get_by_role("link", name="Home").click()
-    photograph(page, shots, "home")
+    photograph_both(page, shots, "home")
 
     # Decide about a flagged image, by key.
     visit(page, "Review")
@@ -81,7 +86,7 @@ def test_from_nothing_to_a_clean_set(app: str, page: Page, browser: Browser, sho
     page.keyboard.press("x")
     expect(main.get_by_text(re.compile(r"^1 of \d+ decided")).first).to_be_visible()
     settle(page)
-    photograph(page, shots, "review")
+    photograph_both(page, shots, "review")
 
     # It is still there in another window, opened by its address.
     address = re.sub(r"sample=[0-9a-f]+", f"sample={sample[1]}", page.url)
@@ -102,15 +107,18 @@ def test_from_nothing_to_a_clean_set(app: str, page: Page, browser: Browser, sho
     settle(page)
     assert metric(page, "Attack success rate") < 50, "in tenths of a percent"
     assert metric(page, "Accuracy") > 900
-    photograph(page, shots, "clean")
+    photograph_both(page, shots, "clean")
+
+    visit(page, "Compare")
+    photograph_both(page, shots, "compare")
 
     # The lesson is about this run, and knows what the retraining did.
     visit(page, "Learn")
-    photograph(page, shots, "learn")
+    photograph_both(page, shots, "learn")
     page.goto(re.sub(r"step=\d+", "step=11", page.url))
     expect(main.get_by_text("The newest retraining of this run")).to_be_visible(timeout=MINUTE)
     visit(page, "Teach")
-    photograph(page, shots, "teach")
+    photograph_both(page, shots, "teach")
 
 
 def test_a_deep_link_to_a_run_that_is_gone(app: str, page: Page) -> None:

@@ -54,7 +54,9 @@ def grave(message: ConsoleMessage) -> bool:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_opens_in_both_themes_and_axe_finds_nothing_grave(served: Served, page: Page, name: str, shots: Path) -> None:
+def test_opens_in_both_themes_and_axe_finds_nothing_grave(
+    served: Served, page: Page, name: str, made_by_hand: Path
+) -> None:
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text) if grave(message) else None)
     page.goto(served.url("" if name == "home" else name))
@@ -67,7 +69,7 @@ def test_opens_in_both_themes_and_axe_finds_nothing_grave(served: Served, page: 
         expect(page.get_by_test_id("stApp")).to_have_css("color-scheme", theme)
         expect(page.get_by_test_id("stException")).to_have_count(0)
         problems += [f"{theme}: {problem}" for problem in ours(Axe().run(page).response)]
-        photograph(page, shots, f"page-{name}-{theme}")
+        photograph(page, made_by_hand, f"page-{name}-{theme}")
     # On a projector, at 150 %: nothing is cut off at the side.
     page.set_viewport_size({"width": 853, "height": 533})
     becomes_still(page)
