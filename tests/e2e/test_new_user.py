@@ -70,7 +70,7 @@ def test_from_nothing_to_a_clean_set(app: str, page: Page, browser: Browser, sho
     assert run
     page.goto(f"{app}/lab?run={run[1]}&view=try")
     expect(page.get_by_text("How often does it work?")).to_be_visible(timeout=MINUTE)
-    photograph_both(page, shots, "lab")
+    photograph_both(page, shots, "lab-try")
     visit(page, "Data")
     photograph_both(page, shots, "data")
     page.get_by_test_id("stSidebarNav").get_by_role("link", name="Home").click()
