@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mspc_core.distributions import counts_at
+from mspc_core.distributions import counts_at, without_nan
 
 _STEPS = 1000  # distinct scores kept by the bootstrap; more are merged, ties counting half as in the area itself
 _CHUNK = 50  # resamples drawn at a time, so that memory stays small
@@ -47,7 +47,7 @@ def precision_recall(
     from sklearn.metrics import average_precision_score, precision_recall_curve
 
     values = np.asarray(scores, dtype=float)
-    ranked = _without_nan(values)
+    ranked = without_nan(values)
     precision, recall, _ = precision_recall_curve(bad, ranked)
     precision, recall = precision[::-1], recall[::-1]
     counts = counts_at(values, bad, threshold)
@@ -70,7 +70,7 @@ def bootstrap(
     bad = np.asarray(truth, dtype=bool)
     if bad.all() or not bad.any():
         return None
-    steps = _steps(_without_nan(np.asarray(scores, dtype=float)))
+    steps = _steps(without_nan(np.asarray(scores, dtype=float)))
     here = [np.bincount(steps[part], minlength=steps.max() + 1) for part in (bad, ~bad)]
     generator = np.random.default_rng(seed)
     areas = []
@@ -93,13 +93,6 @@ def areas_of(positive: np.ndarray, negative: np.ndarray) -> tuple[np.ndarray, np
     return auroc, (positive[:, ::-1] * precision).sum(axis=1) / positives
 
 
-def _without_nan(values: np.ndarray) -> np.ndarray:
-    finite = np.isfinite(values)
-    lowest = float(values[finite].min()) - 1.0 if finite.any() else 0.0
-    found: np.ndarray = np.where(finite, values, lowest)
-    return found
-
-
 def _steps(values: np.ndarray) -> np.ndarray:
     """Each value's place among the distinct ones, int [N]; neighbours share one where there are more than `_STEPS`."""
     distinct, places = np.unique(values, return_inverse=True)
@@ -119,5 +112,5 @@ def tpr_at(scores: np.ndarray, truth: np.ndarray, allowed: float = 0.01) -> floa
         return None
     from mspc_core.evaluate import roc_points
 
-    fpr, tpr, _ = roc_points(bad, _without_nan(np.asarray(scores, dtype=float)))
+    fpr, tpr, _ = roc_points(bad, without_nan(np.asarray(scores, dtype=float)))
     return float(tpr[fpr <= allowed].max(initial=0.0))

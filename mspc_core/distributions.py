@@ -128,6 +128,14 @@ def counts_at(scores: np.ndarray, truth: np.ndarray | None, threshold: float) ->
     )
 
 
+def without_nan(values: np.ndarray) -> np.ndarray:
+    """Scores [N] in which those that are not finite rank below all others."""
+    finite = np.isfinite(values)
+    lowest = float(values[finite].min()) - 1.0 if finite.any() else 0.0
+    found: np.ndarray = np.where(finite, values, lowest)
+    return found
+
+
 @dataclass(frozen=True)
 class Roc:
     """fpr, tpr: the curve, ascending, from (0, 0) to (1, 1). point: (fpr, tpr) at the detector's own threshold."""
@@ -152,9 +160,7 @@ def roc(scores: np.ndarray, truth: np.ndarray, threshold: float, most: int = 400
     from mspc_core.evaluate import roc_points
 
     values = np.asarray(scores, dtype=float)
-    finite = np.isfinite(values)
-    lowest = float(values[finite].min()) - 1.0 if finite.any() else 0.0
-    fpr, tpr, _ = roc_points(bad, np.where(finite, values, lowest))
+    fpr, tpr, _ = roc_points(bad, without_nan(values))
     area, counts = float(auc(fpr, tpr)), counts_at(values, bad, threshold)
     if len(fpr) > most:
         kept = np.unique(np.linspace(0, len(fpr) - 1, most).round().astype(int))

@@ -33,8 +33,9 @@ def picker(run: Run, scores: pd.DataFrame, shown: View) -> int | None:
     queue = shared_filter.queue(run, filters.default_sort(scores))
     ids = scores["sample_id"].to_numpy()
     asked = state.selected_sample(run)
-    found = np.flatnonzero(ids == asked) if asked else []
-    position = int(found[0]) if len(found) else (int(queue[0]) if len(queue) else None)
+    position = cache.position_of(run, asked)
+    if position is None and len(queue):
+        position = int(queue[0])
     if position is None:
         if not shared_filter.nothing_left(run, shown):
             st.info("There are no images in this run.")

@@ -39,7 +39,7 @@ def _section(run: Run, finished: list[str], shown: View) -> None:
     if len(names) < 2:
         st.caption("Choose at least two detectors.")
         return
-    part = None if shown.everything else shown.positions
+    part = shown.part
     stamp = cache.stamp(run.folder / "scores.parquet")
     voted, found = _counted(str(run.folder), stamp, tuple(names), shown.token, part)
     options = _options(tuple(names), voted, found)
@@ -137,7 +137,7 @@ def _pairs(run: Run, names: list[str], shown: View) -> None:
         key=f"agree-measure-{run.id}",
         label_visibility="collapsed",
     )
-    part = None if shown.everything else shown.positions
+    part = shown.part
     stamp = cache.stamp(run.folder / "scores.parquet")
     both = _common(str(run.folder), stamp, tuple(names), shown.token, part)
     matrix = agreement.agreement_of(both, measure)

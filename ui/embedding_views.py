@@ -105,7 +105,6 @@ def _draw(run: Run, scores: pd.DataFrame, kind: str, by: str, detector: str, sho
     found = maps.map_of(run, kind)
     if found is None:
         return
-    here = np.flatnonzero(scores["sample_id"].to_numpy() == (selected or ""))
     drawn = _thinned(scores, shown.positions)
     pale = np.setdiff1d(np.arange(len(scores)), shown.positions) if not shown.everything else shown.positions[:0]
     decisions = cache.decisions_of(run) if by == DECISION else {}
@@ -132,7 +131,7 @@ def _draw(run: Run, scores: pd.DataFrame, kind: str, by: str, detector: str, sho
         axes=_axes(found, kind),
         names=names,
         bar=filters.title_of(detector) if by == SCORE else "",
-        marked=int(here[0]) if len(here) else None,
+        marked=cache.position_of(run, selected),
         outlines=_outlines(run, kind, by, detector, shown, selected),
     )
     words = f"The {_TITLES[kind]} map of {plural(len(drawn), 'image')}; what is flagged where is in the table."

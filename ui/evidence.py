@@ -148,18 +148,13 @@ def table_of(run: Run, shown: View) -> pd.DataFrame:
 
 def _within(shown: View | None) -> tuple[str, np.ndarray | None]:
     """A filter's token and positions for caches; the same whether there is no filter or one that lets all pass."""
-    return ("", None) if shown is None or shown.everything else (shown.token, shown.positions)
+    return ("", None) if shown is None else (shown.token, shown.part)
 
 
 def figure_key(run: Run, shown: View) -> tuple[str, int, int, str]:
     """What a figure of the run's scores depends on besides its own settings, for `cache.figure_of`."""
     stamps = cache.stamp(run.folder / "scores.parquet"), cache.stamp(run.folder / "summary.json")
-    return str(run.folder), *stamps, "" if shown.everything else shown.token
-
-
-def queue_of(run: Run, wanted: filters.SampleFilter, by: str, descending: bool = True) -> np.ndarray:
-    """Positions that pass a filter (its part on decisions left aside), sorted (cached)."""
-    return _queue(str(run.folder), cache.stamp(run.folder / "scores.parquet"), wanted, by, descending)
+    return str(run.folder), *stamps, shown.token
 
 
 def queue_in(run: Run, shown: View, by: str, descending: bool = True) -> np.ndarray:
@@ -201,6 +196,15 @@ def sample_tiles(
         hint = f"{short(path, 160)} · label {short(name_of(classes, label))} · {filters.title_of(detector)} {shown}"
         tiles.append(Tile(str(identity), name_of(classes, predicted), shown, badge, tone, hint=hint))
     return tiles
+
+
+def class_tiles(rows: pd.DataFrame, classes: list[str]) -> list[Tile]:
+    """Samples in a gallery, with no more than the predicted class below. rows: of the run's table."""
+    columns = (rows[name].tolist() for name in ("sample_id", "predicted", "path"))
+    return [
+        Tile(str(identity), name_of(classes, int(predicted)), hint=str(path))
+        for identity, predicted, path in zip(*columns, strict=True)
+    ]
 
 
 def table_under(table: pd.DataFrame, label: str = "Table", key: str | None = None, **config: Any) -> None:
@@ -295,9 +299,3 @@ def _class_rows(
     run = Run(Path(folder))
     scores = cache.scores_of(run)
     return class_rows(scores if _positions is None else scores.iloc[_positions], classes, cache.summary_of(run))
-
-
-@st.cache_resource(max_entries=32, show_spinner=False)
-def _queue(folder: str, changed: int, wanted: filters.SampleFilter, by: str, descending: bool) -> np.ndarray:
-    chosen = filters.positions(cache.scores_of(Run(Path(folder))), wanted)
-    return _sorted(folder, changed, by, descending, chosen)

@@ -43,40 +43,21 @@ def roc_figure(
     for name in sorted(order, key=lambda name: name == chosen):  # the chosen one is drawn last, on top of the others
         curve, style = curves[name], (styles or {}).get(name) or detector_style(name)
         title = plotly_text((titles or {}).get(name) or title_of(name), 56)
-        strong = not chosen or name == chosen or not many
-        common = {
-            "legendgroup": name,
-            "legendrank": 1 + order.index(name),
-            "opacity": 1.0 if strong else 0.75,
-        }
-        figure.add_scatter(
-            x=np.maximum(curve.fpr, smallest) if log else curve.fpr,
-            y=curve.tpr,
-            mode="lines",
-            name=f"{title} · {curve.auroc:.4f}" if many else f"{title} · AUROC {curve.auroc:.4f}",
-            line={
-                "color": style.colour,
-                "width": 4 if name == chosen and many else 2.5 if strong else 1.7,
-                "dash": style.dash,
-            },
-            hovertemplate="FPR %{x:.4f}<br>TPR %{y:.3f}<extra>" + title + "</extra>",
-            **common,
-        )
         fpr, tpr = curve.point
-        figure.add_scatter(
-            x=[max(fpr, smallest) if log else fpr],
-            y=[tpr],
-            mode="markers",
-            showlegend=False,
-            name=title,
-            marker={
-                "color": style.colour,
-                "size": 13 if strong else 9,
-                "symbol": style.symbol,
-                "line": {"width": 1.5 if strong else 1, "color": "white"},
-            },
-            hovertemplate=f"at its threshold: TPR {tpr:.3f}, FPR {fpr:.4f}<extra>{title}</extra>",
-            **common,
+        _add_curve(
+            figure,
+            np.maximum(curve.fpr, smallest) if log else curve.fpr,
+            curve.tpr,
+            (max(fpr, smallest) if log else fpr, tpr),
+            name=name,
+            title=title,
+            rank=1 + order.index(name),
+            label=f"{title} · {curve.auroc:.4f}" if many else f"{title} · AUROC {curve.auroc:.4f}",
+            style=style,
+            chosen=chosen,
+            many=many,
+            hover="FPR %{x:.4f}<br>TPR %{y:.3f}",
+            mark_hover=f"at its threshold: TPR {tpr:.3f}, FPR {fpr:.4f}",
         )
     if not log:
         figure.add_scatter(
@@ -112,40 +93,24 @@ def precision_figure(curves: dict[str, PrecisionRecall], *, chosen: str = "", he
     many = len(curves) > FEW
     order = sorted(curves, key=lambda name: -curves[name].average_precision)
     for name in sorted(order, key=lambda name: name == chosen):
-        curve, style, title = curves[name], detector_style(name), plotly_text(title_of(name), 56)
-        strong = not chosen or name == chosen or not many
-        common = {"legendgroup": name, "legendrank": 1 + order.index(name), "opacity": 1.0 if strong else 0.75}
-        figure.add_scatter(
-            x=curve.recall,
-            y=curve.precision,
-            mode="lines",
-            name=f"{title} · {curve.average_precision:.4f}" if many else f"{title} · AP {curve.average_precision:.4f}",
-            line={
-                "color": style.colour,
-                "width": 4 if name == chosen and many else 2.5 if strong else 1.7,
-                "dash": style.dash,
-                "shape": "vh",
-            },
-            hovertemplate="recall %{x:.3f}<br>precision %{y:.3f}<extra>" + title + "</extra>",
-            **common,
+        curve, title = curves[name], plotly_text(title_of(name), 56)
+        at = curve.point
+        _add_curve(
+            figure,
+            curve.recall,
+            curve.precision,
+            at,
+            name=name,
+            title=title,
+            rank=1 + order.index(name),
+            label=f"{title} · {curve.average_precision:.4f}" if many else f"{title} · AP {curve.average_precision:.4f}",
+            style=detector_style(name),
+            chosen=chosen,
+            many=many,
+            hover="recall %{x:.3f}<br>precision %{y:.3f}",
+            mark_hover=f"at its threshold: recall {at[0]:.3f}, precision {at[1]:.3f}" if at else "",
+            shape="vh",
         )
-        if curve.point is not None:
-            recall, precision = curve.point
-            figure.add_scatter(
-                x=[recall],
-                y=[precision],
-                mode="markers",
-                showlegend=False,
-                name=title,
-                marker={
-                    "color": style.colour,
-                    "size": 13 if strong else 9,
-                    "symbol": style.symbol,
-                    "line": {"width": 1.5 if strong else 1, "color": "white"},
-                },
-                hovertemplate=f"at its threshold: recall {recall:.3f}, precision {precision:.3f}<extra>{title}</extra>",
-                **common,
-            )
     base = next(iter(curves.values())).base if curves else 0.0
     figure.add_hline(y=base, line={"color": NEUTRAL, "width": 1, "dash": "dot"})
     inside = {"x": 0.02, "y": 0.04, "xanchor": "left", "yanchor": "bottom", "bgcolor": "rgba(0,0,0,0)"}
@@ -156,6 +121,58 @@ def precision_figure(curves: dict[str, PrecisionRecall], *, chosen: str = "", he
     figure.update_xaxes(title="recall (share of backdoors found)", range=[-0.02, 1.02], dtick=0.25)
     figure.update_yaxes(title="precision (share of flags that are right)", range=[-0.03, 1.04])
     return figure
+
+
+def _add_curve(
+    figure: go.Figure,
+    x: np.ndarray,
+    y: np.ndarray,
+    point: tuple[float, float] | None,
+    *,
+    name: str,
+    title: str,
+    rank: int,
+    label: str,
+    style: LineStyle,
+    chosen: str,
+    many: bool,
+    hover: str,
+    mark_hover: str,
+    shape: str = "linear",
+) -> None:
+    """One detector's line, and the mark where its own threshold puts it; both stand out where it is the chosen one."""
+    strong = not chosen or name == chosen or not many
+    common: dict[str, Any] = {"legendgroup": name, "legendrank": rank, "opacity": 1.0 if strong else 0.75}
+    figure.add_scatter(
+        x=x,
+        y=y,
+        mode="lines",
+        name=label,
+        line={
+            "color": style.colour,
+            "width": 4 if name == chosen and many else 2.5 if strong else 1.7,
+            "dash": style.dash,
+            "shape": shape,
+        },
+        hovertemplate=f"{hover}<extra>{title}</extra>",
+        **common,
+    )
+    if point is not None:
+        figure.add_scatter(
+            x=[point[0]],
+            y=[point[1]],
+            mode="markers",
+            showlegend=False,
+            name=title,
+            marker={
+                "color": style.colour,
+                "size": 13 if strong else 9,
+                "symbol": style.symbol,
+                "line": {"width": 1.5 if strong else 1, "color": "white"},
+            },
+            hovertemplate=f"{mark_hover}<extra>{title}</extra>",
+            **common,
+        )
 
 
 def curves_table(

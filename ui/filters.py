@@ -71,6 +71,11 @@ class View:
     def everything(self) -> bool:
         return not self.token
 
+    @property
+    def part(self) -> np.ndarray | None:
+        """`positions`, or None where everything passes: then nothing has to be picked out."""
+        return None if self.everything else self.positions
+
 
 def detector_names(columns: Any) -> list[str]:
     """Detectors whose score is in a table: the default ones first, then in the catalogue's order."""

@@ -137,9 +137,9 @@ def take_id(run: Run, identity: str) -> None:
 
 
 def _current(run: Run, scores: pd.DataFrame, queue: np.ndarray) -> int | None:
-    chosen = state.selected_sample(run)
+    chosen = cache.position_of(run, state.selected_sample(run))
     if chosen is not None:
-        return int(np.flatnonzero((scores["sample_id"] == chosen).to_numpy())[0])
+        return chosen
     return int(queue[0]) if len(queue) else None
 
 

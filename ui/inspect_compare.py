@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
 from mspc_core.runs import Run
-from ui import compute_series, evidence, figures_inspect, filters, inspect_state, state
+from ui import cache, compute_series, evidence, figures_inspect, filters, inspect_state, state
 from ui.compute_series import WHOLE, Series
 from ui.figures_inspect import Curve
 from ui.gallery import Tile, gallery
@@ -24,8 +23,7 @@ def show(
     if not pins:
         st.caption("Pin this image, go to another one, and both are compared here. The link keeps the pins.")
         return
-    ids = scores["sample_id"].astype(str).to_numpy()
-    pinned = [int(np.flatnonzero(ids == name)[0]) for name in pins]
+    pinned = [place for name in pins if (place := cache.position_of(run, name)) is not None]
     everyone = [position, *(place for place in pinned if place != position)]
     samples = [(int(scores["row"].iloc[place]), int(scores["predicted"].iloc[place])) for place in everyone]
     curves = compute_series.series_of(run, samples, WHOLE, settings.treatment)

@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from mspc_core.runs import Run
-from ui import evidence, filters, state
+from ui import cache, evidence, filters, state
 from ui.gallery import gallery
 from ui.map_layers import TRUTH
 from ui.text import count, percent, plain, plural
@@ -71,19 +71,19 @@ def lasso(run: Run, scores: pd.DataFrame, detector: str, selected: str | None, o
 
 def _hint(run: Run, scores: pd.DataFrame, selected: str | None) -> None:
     """Beside an empty lasso: the selected image, or what to look for."""
-    here = np.flatnonzero(scores["sample_id"].to_numpy() == (selected or ""))
-    if not len(here):
+    position = cache.position_of(run, selected)
+    if position is None:
         st.markdown("**What to look for**")
         st.caption(
             "Images of one class usually form one group. Where a class falls into two, or a small group stands away "
             "from its class, something other than the object may be what the model recognises. Draw a lasso around it."
         )
         return
-    row, classes = scores.iloc[int(here[0])], evidence.class_names(run)
+    row, classes = scores.iloc[position], evidence.class_names(run)
     st.markdown("**The ringed image**")
-    pictures = evidence.pictures_of(run, scores["row"].to_numpy()[here[:1]])
+    pictures = evidence.pictures_of(run, scores["row"].to_numpy()[[position]])
     if pictures is not None:
-        tiles = evidence.sample_tiles(scores, here[:1], classes, filters.telling_detector(scores) or "")
+        tiles = evidence.sample_tiles(scores, np.array([position]), classes, filters.telling_detector(scores) or "")
         gallery(pictures, tiles, key=f"map-one-{run.id}", label="The ringed image", size=128, clickable=False)
     said = [plain(evidence.name_of(classes, int(row[name])), 40) for name in ("label", "predicted")]
     st.caption(f"label {said[0]} · model says {said[1]}")

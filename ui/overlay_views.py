@@ -9,7 +9,7 @@ from mspc_core.runs import Run
 from ui import cache, evidence, filters, image_choice, images, mask_files, mask_views, trigger_views
 from ui.errors import friendly
 from ui.filters import View
-from ui.gallery import Tile, gallery
+from ui.gallery import gallery
 from ui.image_choice import Picked
 from ui.mask_choice import ChosenMask
 from ui.text import HELP, plural, short
@@ -79,11 +79,7 @@ def _wall(run: Run, mask: ChosenMask, picked: Picked | None, chosen: np.ndarray,
         return
     drawn = _overlaid(images.thumbnails(pictures, 80), mask.weights, opacity, cut)
     rows = scores.iloc[chosen]
-    columns = (rows["sample_id"].tolist(), rows["predicted"].tolist(), rows["path"].tolist())
-    tiles = [
-        Tile(str(identity), evidence.name_of(classes, int(predicted)), hint=str(path))
-        for identity, predicted, path in zip(*columns, strict=True)
-    ]
+    tiles = evidence.class_tiles(rows, classes)
     clicked = gallery(
         drawn,
         tiles,

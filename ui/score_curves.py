@@ -100,21 +100,17 @@ def _columns() -> dict[str, Any]:
 def _precision(run: Run, detector: str, shown: View) -> PrecisionRecall | None:
     stamp = cache.stamp(run.folder / "scores.parquet")
     threshold = evidence.natural_threshold(run, detector)
-    return _precision_of(str(run.folder), stamp, detector, threshold, shown.token, _part(shown))
+    return _precision_of(str(run.folder), stamp, detector, threshold, shown.token, shown.part)
 
 
 def _intervals(run: Run, detector: str, shown: View) -> Intervals | None:
     stamp = cache.stamp(run.folder / "scores.parquet")
-    return _intervals_of(str(run.folder), stamp, detector, shown.token, _part(shown))
+    return _intervals_of(str(run.folder), stamp, detector, shown.token, shown.part)
 
 
 def _at_1(run: Run, detector: str, shown: View) -> float | None:
     stamp = cache.stamp(run.folder / "scores.parquet")
-    return _at_1_of(str(run.folder), stamp, detector, shown.token, _part(shown))
-
-
-def _part(shown: View) -> np.ndarray | None:
-    return None if shown.everything else shown.positions
+    return _at_1_of(str(run.folder), stamp, detector, shown.token, shown.part)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

@@ -14,7 +14,7 @@ from ui.detector_panel import threshold_help
 from ui.errors import friendly
 from ui.filters import View
 from ui.gallery import gallery
-from ui.text import HELP, count, percent, plain, plural, short
+from ui.text import HELP, count, percent, plain, plural
 from ui.theme import PLOTLY_CONFIG, detector_colour
 
 STRIP = 24
@@ -106,7 +106,8 @@ def show_histogram(
     def select() -> None:
         shared_filter.set_range(run, detector, figures_data.selected_range(bins, st.session_state[key]))
 
-    marked = score_of(cache.scores_of(run), detector, selected)
+    position = cache.position_of(run, selected)
+    marked = None if position is None else float(cache.scores_of(run)[f"{detector}_score"].iloc[position])
     figure = figures.histogram_figure(
         bins,
         threshold,
@@ -130,12 +131,6 @@ def show_histogram(
         st.toggle("Log counts", key=f"log-{run.id}", help="Makes bars of a few images visible beside thousands.")
         evidence.table_under(figures.histogram_table(bins, threshold), key=f"{key}-table")
         st.caption("Drag across bars (or click one): the whole page then shows these images.", width="content")
-
-
-def score_of(scores: pd.DataFrame, detector: str, identity: str | None) -> float | None:
-    """A detector's score of one sample."""
-    found = np.flatnonzero((scores["sample_id"] == (identity or "")).to_numpy())
-    return float(scores[f"{detector}_score"].iloc[found[0]]) if len(found) else None
 
 
 def show_strip(
@@ -200,13 +195,13 @@ def images_strip(
 
 def selected_line(run: Run, scores: pd.DataFrame, selected: str | None) -> None:
     """What the selected image is, and where to go with it."""
-    found = np.flatnonzero((scores["sample_id"] == (selected or "")).to_numpy())
-    if not len(found):
+    position = cache.position_of(run, selected)
+    if position is None:
         return
-    row, classes = scores.iloc[int(found[0])], evidence.class_names(run)
+    row, classes = scores.iloc[position], evidence.class_names(run)
     said = [plain(evidence.name_of(classes, int(row[name])), 40) for name in ("label", "predicted")]
     with st.container(horizontal=True, vertical_alignment="center", border=True):
-        what = f"**Selected:** {plain(short(row['path'], 60), 80)} · label {said[0]} · model says {said[1]}"
+        what = f"**Selected:** {plain(row['path'], 60)} · label {said[0]} · model says {said[1]}"
         st.markdown(what, width="content")
         buttons: tuple[tuple[str, str, Any], ...] = (
             ("Inspect", ":material/search:", "inspect"),

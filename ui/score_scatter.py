@@ -33,21 +33,16 @@ def _pairs(run: Run, finished: list[str], detector: str, shown: View, selected: 
         shared_filter.follow(run, shown, selected)
         other = next((name for name in ("spc", "mspc", *finished) if name in finished and name != detector), detector)
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            across = st.selectbox(
-                "Across",
-                finished,
-                index=finished.index(detector),
-                format_func=filters.title_of,
-                key=f"scatter-x-{run.id}",
-                width=200,
-            )
-            up = st.selectbox(
-                "Up",
-                finished,
-                index=finished.index(other),
-                format_func=filters.title_of,
-                key=f"scatter-y-{run.id}",
-                width=200,
+            across, up = (
+                st.selectbox(
+                    label,
+                    finished,
+                    index=finished.index(first),
+                    format_func=filters.title_of,
+                    key=f"scatter-{axis}-{run.id}",
+                    width=200,
+                )
+                for label, first, axis in (("Across", detector, "x"), ("Up", other, "y"))
             )
         if across == up:
             st.caption("Choose two different detectors.")
@@ -63,7 +58,6 @@ def _draw_pairs(run: Run, across: str, up: str, shown: View, selected: str | Non
     inside = shown.positions[np.isfinite(x[shown.positions]) & np.isfinite(y[shown.positions])]
     told = flagged if truth is None else flagged | truth
     places = inside[figures_scatter.thinned(told[inside])]
-    here = np.flatnonzero((scores["sample_id"] == (selected or "")).to_numpy())
     key = f"scatter-{run.id}-{across}-{up}"
 
     def choose() -> None:
@@ -85,7 +79,7 @@ def _draw_pairs(run: Run, across: str, up: str, shown: View, selected: str | Non
         figures_scatter.groups_of(truth, flagged, filters.suspects_of(scores)),
         axes=(f"{filters.title_of(across)} score", f"{filters.title_of(up)} score"),
         limits=(evidence.natural_threshold(run, across), evidence.natural_threshold(run, up)),
-        marked=int(here[0]) if len(here) else None,
+        marked=cache.position_of(run, selected),
         jitter=(_spread(x[inside]), _spread(y[inside])),
     )
     st.plotly_chart(
@@ -149,7 +143,7 @@ def _class_histograms(run: Run, detector: str, shown: View) -> None:
     page = st.pagination(pages, key=f"class-histograms-{run.id}") if pages > 1 else 1
     numbers = tuple(row.number for row in rows[(page - 1) * CLASSES_SHOWN : page * CLASSES_SHOWN])
     bins, labels = evidence.bins_of(run, detector), evidence.class_labels(run)
-    stamp, part = cache.stamp(run.folder / "scores.parquet"), None if shown.everything else shown.positions
+    stamp, part = cache.stamp(run.folder / "scores.parquet"), shown.part
     counts = _class_counts(str(run.folder), stamp, detector, numbers, shown.token, part, bins.edges)
     threshold = evidence.natural_threshold(run, detector)
     for start in range(0, len(numbers), ACROSS):

@@ -42,11 +42,7 @@ def show(run: Run, mask: ChosenMask, picked: Picked) -> None:
         except InputError as error:
             st.info(plain(error, 300), icon=":material/block:")
             return
-        left, right = st.columns([1, 2.2], gap="large")
-        with left:
-            _donor(run, mask, picked, found, receivers.counted)
-        with right:
-            _pairs(run, receivers, found)
+        _both(run, mask, picked, receivers, found)
 
 
 def as_in_the_scan(run: Run, position: int) -> None:
@@ -65,6 +61,11 @@ def as_in_the_scan(run: Run, position: int) -> None:
     except InputError as error:
         st.info(plain(error, 300), icon=":material/block:")
         return
+    _both(run, mask, picked, receivers, found)
+
+
+def _both(run: Run, mask: ChosenMask, picked: Picked, receivers: Receivers, found: Pasted) -> None:
+    """Where the region comes from, beside what it does to the others."""
     left, right = st.columns([1, 2.2], gap="large")
     with left:
         _donor(run, mask, picked, found, receivers.counted)

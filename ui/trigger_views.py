@@ -14,7 +14,7 @@ from mspc_core.runs import Run
 from mspc_core.trigger_crop import Box, Common
 from ui import cache, evidence, image_choice, images, mask_files, mask_views
 from ui.filters import View
-from ui.gallery import Tile, gallery
+from ui.gallery import gallery
 from ui.mask_choice import ChosenMask
 from ui.text import HELP, plural
 
@@ -117,11 +117,7 @@ def _one_by_one(run: Run, few: np.ndarray, positions: np.ndarray, region: np.nda
     classes, rows = evidence.class_names(run), cache.scores_of(run).iloc[positions]
     inside = trigger_crop.cropped(region[None], box)[0]
     pictures = np.stack([images.cut_out(crop, inside) for crop in trigger_crop.cropped(few, box)])
-    columns = (rows["sample_id"].tolist(), rows["predicted"].tolist(), rows["path"].tolist())
-    tiles = [
-        Tile(str(identity), evidence.name_of(classes, int(predicted)), hint=str(path))
-        for identity, predicted, path in zip(*columns, strict=True)
-    ]
+    tiles = evidence.class_tiles(rows, classes)
     clicked = gallery(
         pictures,
         tiles,

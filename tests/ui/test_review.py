@@ -17,21 +17,10 @@ from mspc_core.reviews import ReviewStore, database
 from mspc_core.reviews.audit import audit_order
 from mspc_core.runs import Run
 from tests.ui.conftest import make_dataset, make_run, set_status
+from tests.ui.test_inspect_review import sample, suspects
 from tests.ui.test_scores_mask import text_of
 
 OpenPage = Callable[..., AppTest]
-
-
-def suspects(run: Run) -> list[str]:
-    """Suspects in the order of the default queue."""
-    scores = run.scores()
-    chosen = scores[scores["suspect"]].sort_values("transplant_score", ascending=False, kind="stable")
-    return list(chosen["sample_id"])
-
-
-def sample(at: AppTest) -> str | None:
-    found = at.query_params.get("sample")
-    return found[0] if isinstance(found, list) else found
 
 
 def progress(at: AppTest) -> str:

@@ -11,16 +11,9 @@ from streamlit.testing.v1 import AppTest
 from mspc_core import picks
 from mspc_core.runs import Run
 from tests.ui.conftest import make_dataset, make_run
+from tests.ui.test_scores_mask import metric, text_of
 
 OpenPage = Callable[..., AppTest]
-
-
-def metric(at: AppTest, label: str) -> str:
-    return str(next(found.value for found in at.metric if found.label == label))
-
-
-def text_of(at: AppTest) -> str:
-    return "\n".join(found.value for found in (*at.markdown, *at.caption, *at.info, *at.warning))
 
 
 def table_with(at: AppTest, *columns: str):  # type: ignore[no-untyped-def]

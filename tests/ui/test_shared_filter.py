@@ -13,12 +13,9 @@ from mspc_core.errors import InputError
 from mspc_core.reviews import ReviewStore
 from mspc_core.runs import Run
 from tests.ui.conftest import make_dataset, make_run
+from tests.ui.test_scores_mask import text_of
 
 OpenPage = Callable[..., AppTest]
-
-
-def text_of(at: AppTest) -> str:
-    return "\n".join(found.value for found in (*at.markdown, *at.caption, *at.info, *at.warning))
 
 
 def test_the_form_narrows_and_writes_the_address(open_page: OpenPage, tiny_run: Run) -> None:
