@@ -22,6 +22,9 @@ def settle(page: Page) -> None:
 
 
 def visit(page: Page, name: str) -> None:
+    """Go to a page by the navigation, once the one that is open has answered: Streamlit may drop such a click when the
+    open page asks for another run of itself at that moment."""
+    settle(page)
     page.get_by_test_id("stSidebarNav").get_by_role("link", name=name).click()
     expect(page.get_by_test_id("stMain").get_by_role("heading", name=name).first).to_be_visible(timeout=MINUTE)
     settle(page)

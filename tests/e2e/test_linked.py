@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.e2e.conftest import Served
-from tests.e2e.steps import MINUTE, settle
+from tests.e2e.steps import MINUTE, settle, visit
 
 pytestmark = pytest.mark.browser
 
@@ -67,7 +67,7 @@ def test_a_drag_filters_and_the_link_brings_it_back(served: Served, page: Page, 
     expect(main.get_by_text("Selected:").first).to_be_visible(timeout=MINUTE)
     expect(page).to_have_url(re.compile("sample=[0-9a-f]{16}"), timeout=MINUTE)
     expect(page.get_by_test_id("stPlotlyChart").first.get_by_text("selected")).to_be_visible(timeout=MINUTE)
-    page.get_by_test_id("stSidebarNav").get_by_role("link", name="Review").click()
+    visit(page, "Review")
     expect(main.get_by_role("heading", name="Review")).to_be_visible(timeout=MINUTE)
     expect(chip).to_be_visible(timeout=MINUTE)
     expect(page).to_have_url(re.compile("score=transplant"), timeout=MINUTE)

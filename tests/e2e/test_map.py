@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from mspc_core import picks
 from tests.e2e.conftest import Served
-from tests.e2e.steps import MINUTE, settle
+from tests.e2e.steps import MINUTE, settle, visit
 
 pytestmark = pytest.mark.browser
 
@@ -48,7 +48,7 @@ def test_a_lasso_on_the_map_filters_every_page(served: Served, page: Page) -> No
     kept = picks.positions_of(served.run, found[1], scores)
     assert kept is not None
     assert len(kept) == count
-    page.get_by_test_id("stSidebarNav").get_by_role("link", name="Inspect").click()
+    visit(page, "Inspect")
     expect(main.get_by_text(re.compile(rf"1 of {count} filtered images"))).to_be_visible(timeout=MINUTE)
 
 

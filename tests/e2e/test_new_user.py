@@ -73,6 +73,7 @@ def test_from_nothing_to_a_clean_set(app: str, page: Page, browser: Browser, sho
     photograph_both(page, shots, "lab-try")
     visit(page, "Data")
     photograph_both(page, shots, "data")
+    settle(page)
     page.get_by_test_id("stSidebarNav").get_by_role("link", name="Home").click()
     photograph_both(page, shots, "home")
 
