@@ -29,7 +29,7 @@ run: $(VENV)/run.stamp
 	@if [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] || [ "$$(uname)" = Darwin ]; then \
 		(sleep 4; $(BIN)/python -m webbrowser -t "http://localhost:$(PORT)" >/dev/null 2>&1) & \
 	fi
-	$(BIN)/python -m streamlit run app.py --server.address localhost --server.port $(PORT)
+	$(BIN)/python -m ui.serve --server.address localhost --server.port $(PORT)
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .

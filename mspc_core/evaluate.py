@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mspc_core.data.store import Dataset
+from mspc_core.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,21 +79,27 @@ def accuracy(model: nn.Module, images: np.ndarray, labels: np.ndarray) -> float 
     return float((predict_logits(model, images).argmax(1).numpy() == labels).mean())
 
 
-def attack_success_rate(model: nn.Module, dataset: Dataset) -> float | None:
+def attack_success_rate(model: nn.Module, dataset: Dataset, notes: list[str] | None = None) -> float | None:
     """Share of clean test images whose prediction the recipe's trigger moves to where the attacker wants it: the target
     class (images of other classes), the next class (all-to-all), any wrong class (random labels).
 
-    None without a recipe or a test split. Images are chosen and triggered with a fixed seed.
+    None without a recipe or a test split. Images are chosen and triggered with a fixed seed. None with a damaged
+    recipe, too, and `notes` gets a sentence on it: a model is not given up because of a figure.
     """
     from mspc_core.attacks.labels import attack_succeeded
-    from mspc_core.attacks.poison import trigger_from
+    from mspc_core.attacks.recipe import has_recipe, read_recipe
     from mspc_core.engine.forward import predict_logits
 
-    recipe = dataset.recipe()
     rows = dataset.indices("test")
-    if recipe is None or not len(rows):
+    if not has_recipe(dataset) or not len(rows):
         return None
-    target, mode = int(recipe["target_class"]), str(recipe.get("label_mode", "all-to-one"))
+    try:
+        recipe = read_recipe(dataset)
+    except InputError as error:
+        if notes is not None:
+            notes.append(f"The attack success rate is unknown. {error}")
+        return None
+    target, mode = recipe.target, recipe.label_mode
     labels = dataset.manifest["label"].to_numpy().astype(np.int64)
     generator = np.random.default_rng(0)
     usable = rows if mode in ("all-to-all", "random") else rows[labels[rows] != target]
@@ -100,7 +107,7 @@ def attack_success_rate(model: nn.Module, dataset: Dataset) -> float | None:
     rows = np.sort(generator.permutation(usable)[:_MOST_TRIGGERED])
     if not len(rows):
         return None
-    triggered = trigger_from(recipe).apply(np.array(dataset.pixels[rows]), generator, dataset.trigger())
+    triggered = recipe.attack.apply(np.array(dataset.pixels[rows]), generator, dataset.trigger())
     predicted = predict_logits(model, triggered).argmax(1).numpy()
     classes = len(dataset.info.classes)
     return float(attack_succeeded(predicted, labels[rows], mode, target=target, classes=classes).mean())

@@ -119,7 +119,8 @@ def use(
     about = {**given.about, "classes": list(dataset.info.classes), "device": device_name(given.device)}
     about |= {"fingerprint": digest, "train_accuracy": evaluate.accuracy(given.model, images, labels)}
     about["val_accuracy"] = cleaning.held_out_accuracy(given.model, dataset)
-    about["attack_success_rate"] = evaluate.attack_success_rate(given.model, dataset)
+    about["notes"] = list(about["notes"])
+    about["attack_success_rate"] = evaluate.attack_success_rate(given.model, dataset, about["notes"])
     if given.history is not None:
         write_early_losses(folder / "early_losses.npz", given.history)
     if given.kept:

@@ -246,7 +246,7 @@ def _model_stage(
         about |= {"train_loss": history.train_loss, "train_accuracy_per_epoch": history.train_accuracy}
     about["train_accuracy"] = evaluate.accuracy(model, images, labels)
     about["val_accuracy"] = cleaning.held_out_accuracy(model, dataset)
-    about["attack_success_rate"] = evaluate.attack_success_rate(model, dataset)
+    about["attack_success_rate"] = evaluate.attack_success_rate(model, dataset, about["notes"])
     checkpoint.save_model(run.folder, model, spec, about)
     return model.eval(), {**spec.as_json(), **about}
 

@@ -24,6 +24,12 @@ def demo_button(kind: str) -> None:
         run_list.open_demo()
 
 
+def lesson_link() -> None:
+    label = "New to backdoors? A lesson in eleven steps"
+    if st.button(label, type="tertiary", icon=":material/school:", key="lesson"):
+        state.go("learn")
+
+
 def first_steps() -> None:
     demo, own = st.columns(2)
     with demo.container(border=True, height="stretch"):
@@ -41,6 +47,7 @@ def first_steps() -> None:
         )
         if st.button("Scan my own data", icon=":material/arrow_forward:", key="own"):
             state.go("data")
+    lesson_link()
     st.markdown("##### What happens in a scan")
     steps = (
         (
@@ -51,7 +58,7 @@ def first_steps() -> None:
         (
             "radar",
             "Score",
-            "Detectors ask of each image, in different ways: does something other than the object decide? Three of "
+            "Detectors ask of each image, in different ways: does something other than the object decide? Four of "
             "them give the verdict together.",
         ),
         (
@@ -77,6 +84,7 @@ def all_runs(found: list[Run]) -> None:
         if st.button("Data", icon=":material/photo_library:", key="data"):
             state.go("data")
         demo_button("secondary")
+        lesson_link()
     rows = [run_list.row_of(run) for run in found]
     if any(row.active for row in rows):
         st.markdown("##### At work")

@@ -9,13 +9,26 @@ import pandas as pd
 import streamlit as st
 
 from mspc_core.runs import Run
-from ui import cache, compute, evidence, filter_query, filters, images, review_keys, review_queues, shared_filter, state
+from ui import (
+    browser_memory,
+    cache,
+    compute,
+    evidence,
+    filter_query,
+    filters,
+    images,
+    review_keys,
+    review_queues,
+    shared_filter,
+    state,
+)
 from ui.filters import SampleFilter
 from ui.inspect_views import score_table, truth_words
 from ui.review_desk import Desk
 from ui.text import count, percent, plain, short
 
 BESIDE, ALONE = 384, 560  # pixels of the image in focus beside the wall, and in the large view
+_NAME = 80  # characters of a reviewer's name
 OVERLAY, LARGE = "review-overlay", "review-large"
 
 
@@ -52,15 +65,16 @@ def choose_queue(run: Run, scores: pd.DataFrame) -> tuple[str, SampleFilter, str
         st.text_input(
             "Reviewer",
             key="reviewer",
-            max_chars=80,
+            max_chars=_NAME,
             placeholder="your name",
             width=150,
             persist_state="session",
-            help="Stored with each decision. Undo takes back your own actions only, of earlier sessions too. People "
-            "without a name count as one reviewer.",
+            help="Stored with each decision, and remembered by this browser. Undo takes back your own actions only, of "
+            "earlier sessions too. People without a name count as one reviewer.",
         )
         keys = review_keys.load()
         review_keys.settings(keys)
+    browser_memory.remember("reviewer", _NAME)
     if st.query_params.get(review_queues.PARAMETER) != kind:
         st.query_params[review_queues.PARAMETER] = kind
     return kind, wanted, by, order == "high to low"

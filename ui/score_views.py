@@ -81,10 +81,12 @@ def all_histograms(run: Run, finished: list[str], chosen: str, within: View) -> 
             compact=True,
         )
         figure = cache.figure_of((*evidence.figure_key(run, within), "small", name, natural, title, log), draw)
-        alt = f"Histogram of the {filters.title_of(name)} score; choose the detector above for its table."
+        alt = f"Histogram of the {filters.title_of(name)} score; its numbers are in the table below it."
         columns[position % each].plotly_chart(
             figure, key=f"small-{run.id}-{name}", config={"displayModeBar": False}, alt=alt
         )
+        with columns[position % each]:
+            evidence.table_under(figures.histogram_table(bins, natural), key=f"small-table-{run.id}-{name}")
 
 
 def class_table(rows: list[ClassRow], labels: list[str], first: str = "") -> pd.DataFrame:

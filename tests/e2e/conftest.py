@@ -115,7 +115,7 @@ def serving(home: Path, log: Path, **environment: str) -> Iterator[str]:
     variables.pop("OMP_NUM_THREADS", None)
     with log.open("wb") as out:
         server = subprocess.Popen(
-            [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)],
+            [sys.executable, "-m", "ui.serve", "--server.port", str(port)],
             cwd=ROOT,
             env=variables,
             stdout=out,

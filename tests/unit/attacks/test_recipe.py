@@ -71,3 +71,17 @@ def test_files_that_are_no_recipe(lab: Dataset, content: bytes) -> None:
     (lab.root / "recipe.json").write_bytes(content)
     with pytest.raises(InputError):
         read_recipe(lab)
+
+
+def test_a_damaged_recipe_leaves_the_attack_success_unknown_and_says_why(lab: Dataset) -> None:
+    from mspc_core.evaluate import attack_success_rate
+    from mspc_core.models.zoo import ModelSpec, build_model
+
+    model = build_model(ModelSpec("small-cnn", len(lab.info.classes), lab.info.size)).eval()
+    notes: list[str] = []
+    assert attack_success_rate(model, lab, notes) is not None
+    assert not notes
+    (lab.root / "recipe.json").write_text("{}")
+    assert attack_success_rate(model, lab, notes) is None
+    assert len(notes) == 1
+    assert notes[0].startswith("The attack success rate is unknown. The recipe of 'lab'")
