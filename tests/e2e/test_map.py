@@ -87,3 +87,35 @@ def test_arrow_keys_turn_images_but_not_while_a_slider_needs_them(served: Served
     expect(main.get_by_text(re.compile(r"This image is 2 of"))).to_be_visible(timeout=MINUTE)
     page.keyboard.press("ArrowLeft")
     expect(main.get_by_text(re.compile(r"This image is 1 of"))).to_be_visible(timeout=MINUTE)
+
+
+# In the page: how far visible things moved without being asked to, as the browser measures it, from now on.
+SHIFTS = """() => {
+  window.__shifts = [];
+  new PerformanceObserver((list) => window.__shifts.push(...list.getEntries().map((entry) => entry.value)))
+    .observe({type: 'layout-shift'});
+}"""
+
+
+@pytest.mark.parametrize(
+    ("name", "slider", "change"),
+    [("inspect", "Multiply all pixels by n", "At n = "), ("mask", "Opacity", ""), ("scores", "Flag scores above", "")],
+)
+def test_nothing_jumps_while_a_slider_moves(served: Served, page: Page, name: str, slider: str, change: str) -> None:
+    page.goto(served.url(name))
+    main = page.get_by_test_id("stMain")
+    control = main.get_by_role("slider", name=slider).first
+    expect(control).to_be_visible(timeout=MINUTE)
+    settle(page)
+    control.scroll_into_view_if_needed()
+    page.evaluate(SHIFTS)
+    said = main.get_by_text(re.compile(f"^{change}")).first.inner_text() if change else ""
+    for _ in range(3):
+        control.press("ArrowLeft")
+        settle(page)
+    if change:
+        assert main.get_by_text(re.compile(f"^{change}")).first.inner_text() != said
+    assert sum(page.evaluate("window.__shifts")) < 0.01
+    page.evaluate("document.querySelector('[data-testid=stMainBlockContainer]').style.paddingTop = '500px'")
+    page.wait_for_timeout(300)
+    assert sum(page.evaluate("window.__shifts")) > 0.01  # a jump would have been seen

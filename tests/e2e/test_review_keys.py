@@ -111,3 +111,32 @@ def test_tiles_are_selected_with_ctrl_shift_and_the_space_bar(served: Served, pa
     after = decisions(served)
     assert {sample: after[sample] for sample in wanted} == dict.fromkeys(wanted, "remove")
     assert {sample for sample in after if after[sample] != before.get(sample)} <= set(wanted)
+
+
+def test_the_browser_remembers_the_reviewer(served: Served, page: Page, browser: Browser) -> None:
+    page.goto(served.url("review", queue="all"))
+    field = page.get_by_placeholder("your name")
+    field.fill("Ada")
+    field.press("Enter")
+    settle(page)
+    page.reload()
+    expect(field).to_have_value("Ada", timeout=MINUTE)
+    settle(page)
+    page.get_by_role("heading", name="Review").first.click()
+    page.keyboard.press("k")
+    place(page, 2)
+    with served.inside():
+        opened.cache_clear()
+        assert [entry.reviewer for entry in ReviewStore().history(served.run.id)][-1] == "Ada"
+    other = browser.new_context().new_page()  # somebody else's browser
+    other.goto(page.url)
+    place(other, 2)
+    expect(other.get_by_placeholder("your name")).to_have_value("")
+    other.context.close()
+    field.fill("")
+    field.press("Enter")
+    settle(page)
+    page.reload()
+    place(page, 2)
+    settle(page)
+    expect(field).to_have_value("")
