@@ -2,10 +2,10 @@
 
     python -m benchmarks.scale [--counts 50000 1000000] [--repeats 3] [--out benchmarks/results/scale.json]
 
-Of each page: seconds from asking for its address until its heading can be seen (first paint) and until nothing changes
-any more (settled), as the first visit of all after `make run`, which opens the browser four seconds after it starts the
-server (cold), and with a server that has shown the page before (warm). Then what people do most: seconds from a click or
-key until the page is still again. Medians over the repeats; cold is measured once.
+Of each page: seconds from asking for its address until its heading can be seen (first paint), and until nothing changes
+any more (settled). Cold is the first visit of all after `make run`, which opens the browser four seconds after it
+starts the server; warm is a visit of a page that the server has shown before. Then what people do most: seconds from a
+click or key until the page is still again. Medians over the repeats; cold is measured once.
 """
 
 from __future__ import annotations
