@@ -35,6 +35,8 @@ SETTINGS: dict[str, Setting] = {
     "cpu": Setting("cpu", train=10_000, test=10_000, arch="small-cnn", device="cpu"),
     # Pal et al. 2024: ResNet-18, 182 epochs, no augmentation (the learning rate follows this project's one cycle).
     "gpu": Setting("gpu", train=50_000, test=10_000, arch="resnet18", epochs=182),
+    # A network without convolutions beyond its first, and without BatchNorm; from scratch it needs as long a training.
+    "gpu-vit": Setting("gpu-vit", train=50_000, test=10_000, arch="tiny-vit", epochs=182),
 }
 
 
