@@ -33,7 +33,7 @@ def not_ready(run: Run) -> None:
 def choose(run: Run, found: list[Retraining]) -> None:
     """What to remove, and the start."""
     busy = any(retraining.status().active for retraining in found)
-    st.subheader("What to remove")
+    st.header("What to remove")
     try:
         plan.check_finished(run)
     except InputError as error:
@@ -49,7 +49,7 @@ def choose(run: Run, found: list[Retraining]) -> None:
 
 def results(run: Run, found: list[Retraining]) -> Retraining | None:
     """The chosen retraining; returned if it has finished."""
-    st.subheader("What it did")
+    st.header("What it did")
     if not found:
         st.caption(
             "Nothing has been retrained yet. It takes about as long as training for the scan did. The old model and "
@@ -63,9 +63,9 @@ def results(run: Run, found: list[Retraining]) -> Retraining | None:
 
 def take_home(run: Run) -> None:
     """The clean set to keep, and the report to show."""
-    st.subheader("Take the clean set with you")
+    st.header("Take the clean set with you")
     export_panel(run)
-    st.subheader("Report")
+    st.header("Report")
     report_panel(run)
 
 

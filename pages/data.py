@@ -109,7 +109,7 @@ def skipped_tab(dataset: store.Dataset) -> None:
 
 
 def import_form() -> None:
-    st.markdown("##### Add a data set")
+    st.markdown("## Add a data set")
     kind = st.segmented_control(
         "From", ["Path or name", "Upload"], default="Path or name", key="import_kind", label_visibility="collapsed"
     )

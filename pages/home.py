@@ -33,14 +33,14 @@ def lesson_link() -> None:
 def first_steps() -> None:
     demo, own = st.columns(2)
     with demo.container(border=True, height="stretch"):
-        st.markdown("#### :material/traffic: See it work")
+        st.markdown("## :material/traffic: See it work")
         st.markdown(
             "4,000 rendered traffic signs. Someone put a sticker on some of them and labelled those *speed 80*. "
             "The scan takes some minutes on a laptop; nothing is downloaded."
         )
         demo_button("primary")
     with own.container(border=True, height="stretch"):
-        st.markdown("#### :material/folder_open: Use your own images")
+        st.markdown("## :material/folder_open: Use your own images")
         st.markdown(
             "A folder with one sub-folder for each class, an archive, Parquet, CSV or .npz file, or a torchvision data "
             "set. It is read and checked first; the source is never changed."
@@ -48,7 +48,7 @@ def first_steps() -> None:
         if st.button("Scan my own data", icon=":material/arrow_forward:", key="own"):
             state.go("data")
     lesson_link()
-    st.markdown("##### What happens in a scan")
+    st.markdown("## What happens in a scan")
     steps = (
         (
             "school",
@@ -87,10 +87,10 @@ def all_runs(found: list[Run]) -> None:
         lesson_link()
     rows = [run_list.row_of(run) for run in found]
     if any(row.active for row in rows):
-        st.markdown("##### At work")
+        st.markdown("## At work")
         run_list.show_active([row for row in rows if row.active])
     if not all(row.active for row in rows):
-        st.markdown("##### Scans")
+        st.markdown("## Scans")
         run_list.show_ended([row for row in rows if not row.active])
 
 

@@ -155,9 +155,9 @@ def magnifier(run: Run, position: int, pixels: np.ndarray | None, pins: list[str
         in_strip = settings.own or compute_series.WHOLE
         scaled = compute_series.series_of(run, sample, in_strip, treatment)[0]
         inspect_views.strip(scaled, predicted, classes, f"strip-{run.id}", settings.n)
-        st.subheader("The model's answer over n")
+        st.header("The model's answer over n")
         inspect_views.chart(series, predicted, classes, settings.n, f"curves-{run.id}")
-        st.subheader("How the scores come about")
+        st.header("How the scores come about")
         inspect_views.build_up(run, scores, position, classes, settings)
         inspect_compare.show(run, scores, position, pins, settings, classes)
 

@@ -18,6 +18,6 @@ with friendly():
         step, titles = STEPS[number - 1], [step.title for step in STEPS]
         learn_lesson.heading(lesson)
         learn_walk.contents(number, titles, [chosen_of(step.key) is not None for step in STEPS])
-        st.subheader(f"{number}. {step.title}", anchor=False)
+        st.header(f"{number}. {step.title}", anchor=False)
         show(step, lesson)
         learn_walk.moves(number, titles)

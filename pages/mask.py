@@ -36,7 +36,7 @@ def under_the_mask(run: Run, number: int | None, shown: View) -> None:
     """One mask and one image, chosen once, for all that follows."""
     if not mask_choice.kinds(run):
         return
-    st.subheader("Under the mask")
+    st.header("Under the mask")
     mask = mask_choice.choose(run, number)
     if mask is None:
         return

@@ -26,7 +26,7 @@ ABOUT = (
 
 def show(run: Run, finished: list[str], shown: View) -> None:
     """Heat map of pairs, votes, patterns, and the images behind a choice."""
-    st.subheader("Where the detectors agree")
+    st.header("Where the detectors agree")
     if len(finished) < 2:
         st.caption("There is nothing to compare yet: this takes two finished detectors.")
         return

@@ -24,7 +24,7 @@ _BRIGHTEST = 0.995  # of the positive pixels: one outlier must not leave the res
 def show(run: Run, mask: ChosenMask, picked: Picked) -> None:
     """A switch; behind it three attributions of one image, their overlap with the mask, and files to take home."""
     with friendly():
-        st.subheader("Does the model look there? Attributions beside the mask", help=HELP["attribution"])
+        st.header("Does the model look there? Attributions beside the mask", help=HELP["attribution"])
         st.caption(
             "A second witness that knows nothing of the mask: which pixels of this one image speak for its class? "
             "It takes a few seconds of computing, so it runs when you ask for it."

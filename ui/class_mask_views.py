@@ -17,7 +17,7 @@ CLASSES_SHOWN = 30
 
 def show(run: Run) -> int | None:
     """Draw them, the most telling first; returns the chosen class, or None while there is none."""
-    st.subheader("One mask for each class", help=HELP["transplant rate"])
+    st.header("One mask for each class", help=HELP["transplant rate"])
     masks = cache.masks_of(run).get("transplant")
     if masks is None:
         mask_views.explain_missing(run, "transplant", "The masks of the classes")

@@ -24,7 +24,7 @@ def show(run: Run, retraining: Retraining) -> None:
     if not len(table):
         return
     done = confirmed.read(run)
-    st.subheader("Keep them under another label?")
+    st.header("Keep them under another label?")
     st.caption(_about(table, retraining.result().get("suggestions") or {}))
     differing = table[table["suggested_label"] != table["label"]]
     with st.container(horizontal=True, vertical_alignment="center"):

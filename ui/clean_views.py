@@ -108,7 +108,7 @@ def _change(place: Any, label: str, before: float | None, after: float | None, h
 
 def comparison(result: dict[str, Any]) -> None:
     """Before, after and reference lines, and how the estimate was made."""
-    st.markdown("##### Before and after")
+    st.markdown("### Before and after")
     table = clean_figures.comparison_table(result)
     number = st.column_config.NumberColumn
     config = {
@@ -137,7 +137,7 @@ def comparison(result: dict[str, Any]) -> None:
 
 def classes(result: dict[str, Any]) -> None:
     """Held-out accuracy of each class."""
-    st.markdown("##### Accuracy of each class")
+    st.markdown("### Accuracy of each class")
     table = clean_figures.class_table(result)
     if table["before"].isna().all():
         st.caption("Not measured: this data set has no test or validation images.")
@@ -150,7 +150,7 @@ def classes(result: dict[str, Any]) -> None:
 
 def removed(result: dict[str, Any]) -> None:
     """What the new model makes of the samples it was not trained on."""
-    st.markdown("##### The removed images, seen by the new model")
+    st.markdown("### The removed images, seen by the new model")
     found = result["removed"]
     table = clean_figures.transitions_table(found)
     st.dataframe(table, hide_index=True, width="stretch", height=_height(len(table)))
@@ -163,7 +163,7 @@ def removed(result: dict[str, Any]) -> None:
 
 def curves(retraining: Retraining, result: dict[str, Any]) -> None:
     """How both trainings went."""
-    st.markdown("##### Learning curves")
+    st.markdown("### Learning curves")
     figure = clean_figures.curves_figure(result["curves"])
     alt = "Training loss and accuracy over the epochs before and after; the numbers are in the table below."
     st.plotly_chart(figure, key=f"curves-{retraining.id}", config=PLOTLY_CONFIG, alt=alt)
@@ -176,7 +176,7 @@ def curves(retraining: Retraining, result: dict[str, Any]) -> None:
 
 def show_chain(run: Run, finished: Retraining | None) -> None:
     """Scans of ever cleaner sets, and the button for the next one. finished: the retraining that would be scanned."""
-    st.subheader("Scan the cleaned set")
+    st.header("Scan the cleaned set")
     links = chain.chain_of(run)
     if len(links) > 1:
         words = {level: LEVELS[level][0] for level in LEVELS}

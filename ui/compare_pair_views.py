@@ -21,7 +21,7 @@ STRIP, LISTED = 24, 2000  # images shown; rows of the table under them
 
 def show_pair(rows: list[RunFacts], folders: dict[str, Path]) -> None:
     """Which samples one run flags and the other does not."""
-    st.subheader("Two runs, image by image")
+    st.header("Two runs, image by image")
     firsts = [row for row in rows if compare_pair.comparable(rows, row)]
     if not firsts:
         st.caption(

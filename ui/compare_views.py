@@ -22,7 +22,7 @@ _COLOURS = {"auroc": (0.5, 1.0), "fpr": (0.0, 0.25), "flagged": (0.0, 0.5)}  # f
 def show_table(rows: list[RunFacts], figure: str) -> None:
     """Runs × detectors, and the way to a run."""
     words = FIGURES[figure][0]
-    st.subheader(f"{words} of each run")
+    st.header(f"{words} of each run")
     table = compare_data.run_table(rows, figure)
     table["verdict"] = [LEVELS.get(row.level, LEVELS["unknown"])[0] for row in rows]
     number = st.column_config.NumberColumn
@@ -74,7 +74,7 @@ def show_grid(rows: list[RunFacts], figure: str) -> None:
     """Attacks × detectors."""
     words, low_is_good = FIGURES[figure]
     settings, names, means, counts = compare_data.grid(rows, figure)
-    st.subheader("Attacks and detectors")
+    st.header("Attacks and detectors")
     if not names:
         st.caption("None of these runs has this figure.")
         return
@@ -114,7 +114,7 @@ def show_grid(rows: list[RunFacts], figure: str) -> None:
 
 def show_detector(rows: list[RunFacts], folders: dict[str, Path]) -> None:
     """One detector over the runs: ROC curves, or how its scores are spread."""
-    st.subheader("One detector in all runs")
+    st.header("One detector in all runs")
     names = [name for name in compare_data.detectors_of(rows) if name != VERDICT]
     if not names:
         st.caption("No detector has finished in these runs.")

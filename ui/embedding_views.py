@@ -36,7 +36,7 @@ def show(
     the sample that is ringed. on_use: gets the positions when the reader wants to see only them; without it they become
     a part of the shared filter.
     """
-    st.subheader("Map of what the model sees", help=HELP["map"])
+    st.header("Map of what the model sees", help=HELP["map"])
     if map_job.missing(run, "which images look alike to it", f"map-job-{run.id}"):
         return np.zeros(0, np.int64)
     map_job.watch(run, f"map-job-{run.id}")

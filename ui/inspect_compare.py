@@ -19,7 +19,7 @@ def show(
     run: Run, scores: pd.DataFrame, position: int, pins: list[str], settings: Settings, classes: list[str]
 ) -> None:
     """The pinned samples and the one that is shown, treated alike."""
-    st.subheader("Side by side", help="Pin up to six images to compare how the model's answer to each holds over n.")
+    st.header("Side by side", help="Pin up to six images to compare how the model's answer to each holds over n.")
     if not pins:
         st.caption("Pin this image, go to another one, and both are compared here. The link keeps the pins.")
         return

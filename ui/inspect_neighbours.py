@@ -18,7 +18,7 @@ COUNTS = (12, 24, 48)
 
 def show(run: Run, scores: pd.DataFrame, position: int, classes: list[str]) -> None:
     """The nearest images with distance, class and flags; what to do with them. Not for use inside of fragments."""
-    st.subheader("Others like this", help=HELP["feature distance"])
+    st.header("Others like this", help=HELP["feature distance"])
     if map_job.missing(run, "which images look alike to it", f"neighbours-{run.id}"):
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):

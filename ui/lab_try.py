@@ -176,7 +176,7 @@ def _bars(trial: playground.Trial, names: list[str], recipe: Recipe) -> None:
 
 
 def _many(run: Run, recipe: Recipe, value: float | None) -> None:
-    st.subheader("How often does it work?")
+    st.header("How often does it work?")
     seed = int(st.session_state.get("lab-many-seed", 0))
     if not lab_compute.is_quick(run) and st.session_state.get("lab-many-asked") != (run.id, value, seed):
         st.caption(f"This model is large: {playground.MANY} images take it some seconds.")

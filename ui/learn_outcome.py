@@ -106,7 +106,7 @@ def cleaning(lesson: Lesson) -> None:
             st.warning(
                 f"Nothing would be left of {listed}: the new model could not know it.", icon=":material/warning:"
             )
-        st.markdown("##### What training again did")
+        st.markdown("### What training again did")
         result = lesson.facts.retrained
         if result:
             st.caption(

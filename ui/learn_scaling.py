@@ -160,7 +160,7 @@ def errors(lesson: Lesson) -> None:
             f"At n = {n:g}, {kept} of these {len(rows)} clean test images keep their class. An image that is nothing "
             f"but white is called **{white}**."
         )
-        st.markdown("##### The false alarms of this run")
+        st.markdown("### The false alarms of this run")
         show_alarms(lesson)
 
 

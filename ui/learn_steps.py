@@ -176,7 +176,7 @@ def show(step: Step, lesson: Lesson) -> None:
 def show_printed(number: int, step: Step, lesson: Lesson) -> None:
     """A step on paper: text, still pictures, question with its answer, sources."""
     with st.container(key=f"printed-{step.key}"):
-        st.subheader(f"{number}. {step.title}", anchor=False)
+        st.header(f"{number}. {step.title}", anchor=False)
         st.markdown(step.text(lesson.facts))
         if not step.needs_run or lesson.run is not None:
             with friendly():

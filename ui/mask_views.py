@@ -47,7 +47,7 @@ def notes(run: Run, detector: str) -> None:
 
 def shared_rounds(run: Run, shown: View) -> None:
     """MSPC's one mask, round by round, as an animation on the strongest suspects."""
-    st.subheader("The shared mask, round by round", help=HELP["mask"])
+    st.header("The shared mask, round by round", help=HELP["mask"])
     rounds = cache.masks_of(run).get("mspc")
     if rounds is None or not len(rounds):
         explain_missing(run, "mspc", "The shared mask")

@@ -20,7 +20,7 @@ def show(run: Run) -> None:
     rows = (record.get("tables") or {}).get("classes") or []
     if not rows:
         return
-    st.subheader("The feature mixture", help=HELP["feature mixture"])
+    st.header("The feature mixture", help=HELP["feature mixture"])
     st.markdown(_explanation(int(record.get("flagged") or 0)))
     labels = evidence.class_labels(run)
     limit = float((record.get("config") or {}).get("threshold") or EXP_2)

@@ -19,7 +19,7 @@ def show(run: Run) -> None:
     tables = (record or {}).get("tables") or {}
     if not record or not tables.get("classes") or not tables.get("evidence"):
         return
-    st.subheader("The second opinion", help=HELP["second opinion"])
+    st.header("The second opinion", help=HELP["second opinion"])
     found = tables["evidence"][0]
     st.markdown(_explanation(found, int(record.get("flagged") or 0)))
     left, right = st.columns([1, 1.6], gap="large")

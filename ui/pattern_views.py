@@ -20,7 +20,7 @@ CLASSES_SHOWN, LARGE = 30, 224
 
 def show(run: Run) -> None:
     """The classes' patterns, and the chosen one tried on other images."""
-    st.subheader("One pattern for each class", help=HELP["pattern transplant"])
+    st.header("One pattern for each class", help=HELP["pattern transplant"])
     patterns = cache.masks_of(run).get("pattern")
     if patterns is None or not len(patterns):
         mask_views.explain_missing(run, "pattern", "The patterns of the classes")
@@ -95,7 +95,7 @@ def _named(row: ClassRow) -> bool:
 def _demonstration(run: Run, number: int) -> None:
     """The class's difference added to other images, one of them large."""
     classes = evidence.class_names(run)
-    st.subheader("Try it: add the pattern to other images", help=HELP["pattern turns"])
+    st.header("Try it: add the pattern to other images", help=HELP["pattern turns"])
     try:
         with st.spinner("Asking the model …", show_time=False):
             found = compute_pattern.addition_of(run, number)

@@ -37,9 +37,9 @@ _STORED, _DEMO, _OTHER = "Stored data set", "Demo", "Path or name"
 def ask(preselected: str | None) -> ScanConfig | None:
     """Draw the form; the configuration once Start is pressed, else None. Raises `InputError` for unusable input."""
     source = _ask_source(preselected)
-    st.markdown("##### Model")
+    st.markdown("## Model")
     model = _ask_model()
-    st.markdown("##### Detectors")
+    st.markdown("## Detectors")
     detectors = ask_detectors(str(source.get("dataset", "")), source["source"] == DEMO, str(model["arch"]))
     advanced = _ask_advanced()
     if not st.button("Start the scan", type="primary", icon=":material/play_arrow:", key="start"):
@@ -86,7 +86,7 @@ def _ask_source(preselected: str | None) -> dict[str, Any]:
         st.session_state["scan_kind"] = kinds[0]
     if st.session_state.get("scan_dataset") not in stored:
         st.session_state.pop("scan_dataset", None)
-    st.markdown("##### Data")
+    st.markdown("## Data")
     left, right = st.columns([2, 3], vertical_alignment="center")
     kind = left.segmented_control("Data", kinds, key="scan_kind", required=True, label_visibility="collapsed")
     if kind == _STORED:

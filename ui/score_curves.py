@@ -21,7 +21,7 @@ _KINDS = {"roc": "ROC", "pr": "Precision–recall"}
 
 def show(run: Run, chosen: str, shown: View) -> None:
     """Curves where the truth is known; else why there are none."""
-    st.subheader("How well each score separates", help=HELP["AUROC"])
+    st.header("How well each score separates", help=HELP["AUROC"])
     found = evidence.curves_of(run, shown)
     if not found:
         if filters.known_truth(cache.scores_of(run)) is None:

@@ -21,7 +21,7 @@ CLASSES_SHOWN, ACROSS = 12, 4
 
 def show_pairs(run: Run, finished: list[str], detector: str, shown: View, selected: str | None) -> None:
     """One detector's score against another's: where they disagree is where to look."""
-    st.subheader("One detector against another")
+    st.header("One detector against another")
     if len(finished) < 2:
         st.caption("There is nothing to compare yet: this takes two finished detectors.")
         return
@@ -129,7 +129,7 @@ def _spread(values: np.ndarray) -> float:
 
 def show_class_histograms(run: Run, detector: str, shown: View) -> None:
     """The chosen score in every predicted class: a poisoned class has a second hump."""
-    st.subheader("Class by class")
+    st.header("Class by class")
     st.fragment(_class_histograms)(run, detector, shown)
 
 

@@ -56,7 +56,7 @@ def disagreement(run: Run, finished: list[str]) -> None:
 
 def all_histograms(run: Run, finished: list[str], chosen: str, within: View) -> None:
     """Each score's histogram side by side, with the share it flags; with many detectors, some of them at first."""
-    st.subheader("All detectors side by side")
+    st.header("All detectors side by side")
     scores, shown = evidence.table_of(run, within), finished
     if len(finished) > _GRID and not st.toggle(f"All {len(finished)}", key=f"grid-{run.id}"):
         first = [chosen, *(name for name in finished if name != chosen)][:_GRID]
@@ -122,7 +122,7 @@ def class_table(rows: list[ClassRow], labels: list[str], first: str = "") -> pd.
 
 def show_classes(run: Run, chosen: str, within: View) -> None:
     """What the detectors flag in each predicted class; suspected targets on top."""
-    st.subheader("Classes")
+    st.header("Classes")
     rows = evidence.class_rows_of(run, within)
     if not rows:
         st.caption("This data set names no classes.")
@@ -153,7 +153,7 @@ def show_classes(run: Run, chosen: str, within: View) -> None:
 
 def show_facts(run: Run, finished: list[str], chosen: str) -> None:
     """Cost, rule, source and notes of each detector: a table, and the chosen one's in full."""
-    st.subheader("About these detectors")
+    st.header("About these detectors")
     records = cache.summary_of(run).get("detectors", {})
     table = facts_table({name: records[name] for name in finished if name in records}, len(cache.scores_of(run)))
     number = st.column_config.NumberColumn

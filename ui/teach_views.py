@@ -14,14 +14,14 @@ from ui.teach_words import AIMS, MISCONCEPTIONS, PLAN, PREPARE
 
 
 def aims() -> None:
-    st.subheader("Aims", anchor=False)
+    st.header("Aims", anchor=False)
     st.markdown("After the lesson, your class can\n" + "\n".join(f"- {aim}" for aim in AIMS))
 
 
 def plan() -> None:
     """When what is done; the minutes add up by themselves."""
     minutes = sum(part.minutes for part in PLAN)
-    st.subheader(f"Plan for {minutes} minutes", anchor=False)
+    st.header(f"Plan for {minutes} minutes", anchor=False)
     rows, start = [], 0
     for part in PLAN:
         steps = "–"
@@ -35,13 +35,13 @@ def plan() -> None:
 
 
 def prepare() -> None:
-    st.subheader("Prepare a class", anchor=False)
+    st.header("Prepare a class", anchor=False)
     st.markdown(PREPARE)
 
 
 def handouts() -> None:
     """The two things to print."""
-    st.subheader("To print", anchor=False)
+    st.header("To print", anchor=False)
     with st.container(horizontal=True):
         if st.button("Handout: all steps with answers", icon=":material/print:", key="teach-handout"):
             state.go("learn", **{learn_walk.VIEW: learn_walk.PRINT})
@@ -52,7 +52,7 @@ def handouts() -> None:
 
 def exercises(lesson: Lesson) -> None:
     """All exercises; a solution is worked out when it is opened."""
-    st.subheader("Exercises", anchor=False)
+    st.header("Exercises", anchor=False)
     st.caption("From easy to hard. Solutions are worked out from the demo's run when you open them.")
     for number, exercise in enumerate(EXERCISES, start=1):
         with st.container(border=True, key=f"exercise-{number}"):
@@ -102,13 +102,13 @@ def _solution(number: int, exercise: Exercise, lesson: Lesson) -> None:
 
 
 def misconceptions() -> None:
-    st.subheader("What students often believe", anchor=False)
+    st.header("What students often believe", anchor=False)
     for item in MISCONCEPTIONS:
         st.markdown(f"**“{item.said}”**  \n{item.answer}")
 
 
 def reading() -> None:
-    st.subheader("Further reading", anchor=False)
+    st.header("Further reading", anchor=False)
     st.markdown("\n".join(f"- {source}" for source in SOURCES.values()))
     st.caption("Words are explained in docs/glossary.md, the method in docs/method.md, its limits in docs/limits.md.")
 

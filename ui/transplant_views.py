@@ -26,7 +26,7 @@ _OWN, _RANDOM, _CLASS, _CLICKED, _UPLOADED = "As in the scan", "Random", "A clas
 def show(run: Run, mask: ChosenMask, picked: Picked) -> None:
     """Donor, receivers, and what the model said before and after."""
     with friendly():
-        st.subheader("Try it: cut the region out and paste it elsewhere", help=HELP["transplant"])
+        st.header("Try it: cut the region out and paste it elsewhere", help=HELP["transplant"])
         if not mask.region.any():
             st.info(
                 "The mask let go of every pixel, so there is no region to cut out. Choose another mask above.",

@@ -31,7 +31,7 @@ class Shared:
 
 def show(run: Run, mask: ChosenMask, shown: View, cut: float) -> None:
     """Mean, spread, what they say, and the single cut-outs."""
-    st.subheader("What is under the mask, cut out", help=HELP["cut out"])
+    st.header("What is under the mask, cut out", help=HELP["cut out"])
     region = images.region_of(mask.weights, cut)
     box = trigger_crop.bounding_box(region, margin=max(1, region.shape[0] // 16))
     if box is None:

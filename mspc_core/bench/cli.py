@@ -18,7 +18,9 @@ app = typer.Typer(rich_markup_mode=None, help="Compare detectors over attacks; w
 @app.command()
 def detection(
     data: Annotated[str, typer.Option(help="Clean data: a stored set, or anything `import` takes.")],
-    setting: Annotated[str, typer.Option(help="cpu (10,000 images, small-cnn), gpu (50,000, resnet18) or gpu-vit.")] = "cpu",
+    setting: Annotated[
+        str, typer.Option(help="cpu (10,000 images, small-cnn), gpu (50,000, resnet18), gpu-vit.")
+    ] = "cpu",
     attacks: Annotated[
         str, typer.Option(help="Cells, attacks or groups (paper, hard, rare, clean, poor); empty: all.")
     ] = "",

@@ -18,7 +18,7 @@ BLEND = {**BADNETS, "attack": "blend"}
 
 
 def text_of(at: AppTest) -> str:
-    kinds = (at.markdown, at.caption, at.info, at.subheader, at.title)
+    kinds = (at.markdown, at.caption, at.info, at.header, at.title)
     return "\n".join(str(element.value) for kind in kinds for element in kind).replace("\\", "")
 
 

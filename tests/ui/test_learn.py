@@ -52,7 +52,7 @@ def no_truth() -> Run:
 
 
 def title_of(at: AppTest) -> str:
-    return str(at.subheader[0].value)
+    return str(at.header[0].value)
 
 
 def step_of(at: AppTest) -> str:
@@ -316,7 +316,7 @@ class TestPrint:
         at = open_page("learn", view="print")
         assert not at.exception
         assert not at.error
-        assert [found.value for found in at.subheader] == [
+        assert [found.value for found in at.header] == [
             f"{n}. {step.title}" for n, step in zip(NUMBERS, STEPS, strict=True)
         ]
         text = text_of(at)
@@ -328,7 +328,7 @@ class TestPrint:
     def test_and_back(self, open_page: OpenPage) -> None:
         at = open_page("learn", step="4")
         at.button(key="learn-print").click().run()
-        assert len(at.subheader) == len(STEPS)
+        assert len(at.header) == len(STEPS)
         at.button(key="learn-unprint").click().run()
         assert title_of(at).startswith("4.")
 
@@ -341,7 +341,7 @@ class TestTeach:
         at = open_page("teach")
         assert not at.exception
         assert not at.error
-        assert {"Aims", "Exercises", "Further reading"} <= {found.value for found in at.subheader}
+        assert {"Aims", "Exercises", "Further reading"} <= {found.value for found in at.header}
 
     @pytest.mark.parametrize("number", range(1, len(EXERCISES) + 1))
     @pytest.mark.parametrize("kind", ["demo_run", "no_truth"])

@@ -50,7 +50,7 @@ def small_catalogue() -> Iterator[None]:
 
 
 def text_of(at: AppTest) -> str:
-    kinds = (at.markdown, at.caption, at.info, at.error, at.warning, at.subheader, at.title)
+    kinds = (at.markdown, at.caption, at.info, at.error, at.warning, at.header, at.title)
     return "\n".join(str(element.value) for kind in kinds for element in kind).replace("\\", "")
 
 

@@ -19,7 +19,7 @@ OpenPage = Callable[..., AppTest]
 
 def text_of(at: AppTest) -> str:
     """All words on the page, as Markdown."""
-    kinds = (at.markdown, at.caption, at.info, at.error, at.warning, at.subheader, at.title)
+    kinds = (at.markdown, at.caption, at.info, at.error, at.warning, at.header, at.title)
     return "\n".join(str(element.value) for kind in kinds for element in kind)
 
 
