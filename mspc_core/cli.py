@@ -16,7 +16,15 @@ import typer
 from mspc_core import __version__
 from mspc_core.bench.cli import app as bench
 from mspc_core.console import print_dataset, print_summary, printable, progress_bar
-from mspc_core.errors import EXIT_BAD_INPUT, EXIT_CANCELLED, Cancelled, InputError, explain_os_error
+from mspc_core.errors import (
+    EXIT_BAD_INPUT,
+    EXIT_CANCELLED,
+    MEMORY,
+    Cancelled,
+    InputError,
+    explain_os_error,
+    out_of_memory,
+)
 from mspc_core.export.cli import export
 from mspc_core.maps.cli import map_, resume_map
 from mspc_core.retrain.cli import list_lines, resume_retraining, retrain
@@ -55,6 +63,10 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     except OSError as error:
         message = explain_os_error(error)
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        message = MEMORY
     print(f"error: {printable(' '.join(message.split()))}", file=sys.stderr)
     return EXIT_BAD_INPUT
 
@@ -261,13 +273,16 @@ def report(
 def list_(as_json: Json = False) -> None:
     """Stored data sets, runs and retrainings."""
     from mspc_core.data.store import list_datasets
+    from mspc_core.job_status import answers
     from mspc_core.runs import list_runs
 
     rows, retrainings = [], []
     for run in list_runs():
         retrainings += list_lines(run)
         try:
-            rows.append({"run": run.id, "state": run.status().state, **run.summary().get("verdict", {})})
+            status = run.status()
+            quiet = {} if answers(status) else {"not_answering": True}
+            rows.append({"run": run.id, "state": status.state, **quiet, **run.summary().get("verdict", {})})
         except InputError as error:
             rows.append({"run": run.id, "state": "damaged", "text": str(error)})
     sets = [{"dataset": i.name, "images": i.count, "classes": len(i.classes), "size": i.size} for i in list_datasets()]
@@ -277,7 +292,8 @@ def list_(as_json: Json = False) -> None:
     for entry in sets:
         print(f"data set  {entry['dataset']}: {entry['images']} images, {entry['classes']} classes, {entry['size']} px")
     for row in rows:
-        print(f"run       {row['run']}: {row['state']}; {printable(row.get('text', 'no verdict yet'))}")
+        state = f"{row['state']}, not answering" if "not_answering" in row else row["state"]
+        print(f"run       {row['run']}: {state}; {printable(row.get('text', 'no verdict yet'))}")
     for row in retrainings:
         print(f"retrain   {row['retraining']}: {row['state']}; {printable(row['text'])}")
 

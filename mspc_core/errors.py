@@ -31,11 +31,25 @@ def stop_if(should_stop: ShouldStop | None) -> None:
         raise Cancelled("cancelled by the user")
 
 
+MEMORY = "Memory ran out: use a smaller image size or close other programs."
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Python raises MemoryError; PyTorch a RuntimeError of several wordings, for the device's memory as well."""
+    text = str(error).lower()
+    words = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(word in text for word in words))
+
+
 def explain_os_error(error: OSError) -> str:
     """One sentence for the operating system's refusals a user can do something about."""
     where = f" ({error.filename})" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"The disk is full{where}: free some space, then start again; what was finished is kept."
+    if error.errno == errno.EFBIG:
+        return f"A file would get larger than is allowed here{where}: raise the limit (ulimit -f), then start again."
+    if error.errno == errno.ENOMEM:
+        return MEMORY
     if error.errno in (errno.EACCES, errno.EPERM):
         return f"No permission to read or write{where}: change its permissions or choose another place."
     if error.errno == errno.EROFS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,10 +15,22 @@ from typing import IO, Any
 from mspc_core import atomic
 from mspc_core.errors import InputError
 
+KILLED = (
+    "The process was killed before the work was done, perhaps because memory ran out or the machine was restarted. "
+    "What was finished is kept; resume to go on from there."
+)
+QUIET_SECONDS = 20.0  # a job at work writes its status every few seconds; after so long it does not answer
+INHERITED_LOCK = "BACKDOOR_LENS_LOCK_FD"  # the descriptor of a job's lock that its starter hands to the worker
+_STARTING_SECONDS = 60.0  # between making a job and taking its lock; a worker started by `jobs.start` has it at once
+
 
 @dataclass(frozen=True)
 class JobStatus:
-    """progress: 0 … 1 over the whole job. eta: seconds left, or None while unknown. error: one sentence."""
+    """progress: 0 … 1 over the whole job. eta: seconds left, or None while unknown. error: one sentence.
+
+    created, started, ended, heartbeat: wall clock, for people. clock: seconds of the machine's own clock when this was
+    written. Ages are told by it, because it does not jump when somebody sets the time.
+    """
 
     state: str = "queued"
     stage: str = ""
@@ -32,6 +45,7 @@ class JobStatus:
     started: float | None = None
     ended: float | None = None
     heartbeat: float | None = None
+    clock: float | None = None
 
     @property
     def active(self) -> bool:
@@ -56,13 +70,29 @@ def read_status(folder: Path) -> JobStatus:
         raw = atomic.read_json(folder / "status.json")
         status = JobStatus(**raw)
     except (FileNotFoundError, NotADirectoryError):
+        if (folder / "config.json").is_file():  # its maker was killed, or somebody removed the one file
+            return JobStatus(state="queued" if alive else "interrupted", message="" if alive else KILLED)
         raise InputError(f"The run {folder.name!r} does not exist any more: choose another one.") from None
     except (json.JSONDecodeError, UnicodeDecodeError, TypeError):
         raise InputError(f"The status of run {folder.name!r} is damaged: start it again.") from None
-    starting = status.state == "queued" and time.time() - status.created < 60
+    starting = status.state == "queued" and silence(status) < _STARTING_SECONDS
     if status.active and not alive and not starting:
-        return replace(status, state="interrupted", message="The process ended before the work was done.")
+        return replace(status, state="interrupted", message=KILLED)
     return status
+
+
+def silence(status: JobStatus) -> float:
+    """Seconds since a job last wrote its status; infinite where that cannot be told: the status is of an older version,
+    or from before the machine's last start."""
+    if status.clock is None:
+        return float("inf")
+    passed = time.monotonic() - status.clock
+    return passed if passed >= 0 else float("inf")
+
+
+def answers(status: JobStatus) -> bool:
+    """False for a job that is alive and silent: it was stopped (SIGSTOP), or the machine hangs."""
+    return status.state != "running" or not QUIET_SECONDS < silence(status) < float("inf")
 
 
 @contextmanager
@@ -71,21 +101,47 @@ def held(path: Path, *, patience: float = 0.0) -> Iterator[bool]:
 
     Whoever asks `locked` holds it for an instant; `patience` (seconds) waits that out.
     """
+    handle = take(path, patience=patience)
+    try:
+        yield handle is not None
+    finally:
+        if handle is not None:
+            handle.close()
+
+
+def take(path: Path, *, patience: float = 0.0) -> IO[bytes] | None:
+    """The lock file, held until the handle is closed in every process that has it; None if another one holds it."""
     handle: IO[bytes] = path.open("ab")
     deadline = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return handle
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                handle.close()
+                return None
+        except OSError:
+            handle.close()
+            raise
+        time.sleep(0.02)
+
+
+def handed_over(path: Path) -> IO[bytes] | None:
+    """The lock file as the process that started this one holds it for us, None where it does not."""
+    text = os.environ.pop(INHERITED_LOCK, "")
+    if not text.isdecimal():
+        return None
+    descriptor = int(text)
     try:
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                mine = True
-            except BlockingIOError:
-                mine = False
-            if mine or time.monotonic() >= deadline:
-                break
-            time.sleep(0.02)
-        yield mine
-    finally:
-        handle.close()
+        if not os.path.samestat(os.fstat(descriptor), path.stat()):
+            return None
+        os.set_inheritable(descriptor, False)  # what this process starts must not hold it
+        handle: IO[bytes] = os.fdopen(descriptor, "ab")
+    except OSError:
+        return None
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return handle
 
 
 def locked(path: Path) -> bool:

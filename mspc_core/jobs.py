@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from mspc_core import atomic, home
-from mspc_core.errors import Cancelled, InputError, explain_os_error
-from mspc_core.job_status import JobStatus, held, locked, read_config, read_status
+from mspc_core.errors import MEMORY, Cancelled, InputError, explain_os_error, out_of_memory
+from mspc_core.job_status import INHERITED_LOCK, JobStatus, handed_over, held, locked, read_config, read_status, take
 from mspc_core.reporter import Reporter
 
 __all__ = ["JobStatus", "Reporter", "cancel", "create", "fail", "prepare", "read_config", "read_status", "run", "start"]
@@ -39,38 +39,52 @@ class _Interrupted(BaseException):
     dataclass does, CPython notes it as unhandled and ends the process by SIGINT even if it was caught later."""
 
 
-def create(parent: Path, config: dict[str, Any], label: str) -> Path:
-    """A new job folder `<time>-<label>-<random>` under `parent`, queued but not started."""
+def create(parent: Path, config: dict[str, Any], label: str, fill: Callable[[Path], object] | None = None) -> Path:
+    """A new job folder `<time>-<label>-<random>` under `parent`, queued but not started. fill: see `prepare`."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = parent / f"{stamp}-{home.name_from(label)[:40]}-{secrets.token_hex(2)}"
-    prepare(folder, config)
+    prepare(folder, config, fill)
     return folder
 
 
-def prepare(folder: Path, config: dict[str, Any]) -> None:
-    """Make `folder` a queued job. Raises `InputError` if it holds something else."""
+def prepare(folder: Path, config: dict[str, Any], fill: Callable[[Path], object] | None = None) -> None:
+    """Make `folder` a queued job. Raises `InputError` if it holds something else.
+
+    fill: writes what the job needs besides its configuration. config.json comes last and vouches for the rest: without
+    it the folder is no job, so that one whose maker was killed is never seen half-made.
+    """
     check_free(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    write_status(folder, queued())
+    if fill is not None:
+        fill(folder)
     atomic.write_json(folder / "config.json", config)
-    atomic.write_json(folder / "status.json", asdict(JobStatus(created=time.time())))
+
+
+def queued(message: str = "") -> JobStatus:
+    """The status of a job that nobody works on yet."""
+    return JobStatus(created=time.time(), clock=time.monotonic(), message=message)
+
+
+def write_status(folder: Path, status: JobStatus) -> None:
+    atomic.write_json(folder / "status.json", asdict(status))
 
 
 def check_free(folder: Path) -> None:
-    """Raises `InputError` if `folder` cannot become a job folder because something is there."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    """Raises `InputError` if `folder` cannot become a job folder because something is there. What a killed `prepare`
+    leaves does not count."""
+    if folder.exists() and (not folder.is_dir() or any(not _left_over(path.name) for path in folder.iterdir())):
         raise InputError(f"{folder} exists and is not empty: choose another place with --out.")
 
 
-def _out_of_memory(error: RuntimeError) -> bool:
-    """PyTorch reports a full memory as a RuntimeError of several wordings."""
-    text = str(error).lower()
-    return "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
+def _left_over(name: str) -> bool:
+    return name in ("status.json", ".lock") or name.startswith(atomic.TEMPORARY_PREFIX)
 
 
 def fail(folder: Path, reason: str) -> JobStatus:
     """Record that a job cannot even begin, with the reason in one sentence."""
     status = replace(read_status(folder), state="failed", message="Stopped.", error=reason, ended=time.time())
-    atomic.write_json(folder / "status.json", asdict(status))
+    write_status(folder, status)
     return status
 
 
@@ -83,27 +97,39 @@ def cancel(folder: Path) -> None:
         status = read_status(folder)
         if status.state not in ("finished", "failed"):
             ended = replace(status, state="cancelled", ended=time.time(), message="Cancelled.")
-            atomic.write_json(folder / "status.json", asdict(ended))
+            write_status(folder, ended)
 
 
 def start(folder: Path) -> None:
-    """Run the job in its own process, which goes on when the caller ends. A cancelled or killed one is resumed."""
-    if locked(folder / ".lock"):
+    """Run the job in its own process, which goes on when the caller ends. A cancelled or killed one is resumed.
+
+    The job's lock is taken here and handed to that process. So two apps over one home folder cannot both start it, and
+    a worker that dies before it has said anything is known to be dead. Raises `InputError` if it is running already.
+    """
+    if not folder.is_dir():
+        raise InputError(f"The run {folder.name!r} does not exist any more.")
+    lock = take(folder / ".lock", patience=0.5)
+    if lock is None:
         raise InputError("This job is running already.")
-    (folder / "cancel").unlink(missing_ok=True)
-    atomic.write_json(folder / "status.json", asdict(JobStatus(created=time.time(), message="Waiting to start.")))
-    # Threads that spin while they wait steal the second core from the browser and from other jobs.
-    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "BACKDOOR_LENS_HOME": str(home.home())}
-    with (folder / "log.txt").open("ab") as log:
-        subprocess.Popen(
-            [sys.executable, "-m", "mspc_core", "work", str(folder)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd=Path(__file__).resolve().parent.parent,
-            env=environment,
-            start_new_session=True,
-        )
+    with lock:
+        (folder / "cancel").unlink(missing_ok=True)
+        write_status(folder, queued("Waiting to start."))
+        # Threads that spin while they wait steal the second core from the browser and from other jobs.
+        environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "BACKDOOR_LENS_HOME": str(home.home())}
+        try:
+            with (folder / "log.txt").open("ab") as log:
+                subprocess.Popen(
+                    [sys.executable, "-m", "mspc_core", "work", str(folder)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    cwd=Path(__file__).resolve().parent.parent,
+                    env={**environment, INHERITED_LOCK: str(lock.fileno())},
+                    pass_fds=[lock.fileno()],
+                    start_new_session=True,
+                )
+        except OSError as error:  # no memory for another process, or too many of them
+            raise InputError(str(fail(folder, explain_os_error(error)).error)) from error
 
 
 def run(
@@ -118,9 +144,8 @@ def run(
     Bad input and cancelling are recorded, not raised; any other error is recorded as failed, with its traceback in
     log.txt. Returns the final status. SIGTERM and SIGINT cancel.
     """
-    with held(folder / ".lock", patience=2.0) as mine:
-        if not mine:
-            raise InputError("This job is running already in another process.")
+    with _own(folder / ".lock"):
+        atomic.sweep(folder, below=True)
         reporter = Reporter(folder, on_progress, device)
         before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
@@ -144,18 +169,27 @@ def run(
         except OSError as error:
             reporter.log_exception()
             reporter.end("failed", "Stopped.", explain_os_error(error))
-        except (MemoryError, RuntimeError) as error:
-            if not (isinstance(error, MemoryError) or _out_of_memory(error)):
-                reporter.fail_unexpectedly(error)
-                return reporter.status
-            reporter.end("failed", "Stopped.", "Memory ran out: use a smaller image size or close other programs.")
         except Exception as error:
-            reporter.fail_unexpectedly(error)
+            if out_of_memory(error):
+                reporter.end("failed", "Stopped.", MEMORY)
+            else:
+                reporter.fail_unexpectedly(error)
         finally:
             if threading.current_thread() is threading.main_thread():
                 for number, handler in before.items():
                     signal.signal(number, handler)
         return reporter.status
+
+
+@contextmanager
+def _own(path: Path) -> Iterator[None]:
+    """Hold the job's lock: the one that `start` handed over, or a new one. Raises `InputError` if another process
+    holds it."""
+    lock = handed_over(path) or take(path, patience=2.0)
+    if lock is None:
+        raise InputError("This job is running already in another process.")
+    with lock:
+        yield
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mspc_core import atomic, demo, home, jobs, poisoning, runs
 from mspc_core.data.store import Dataset, open_dataset
 from mspc_core.errors import InputError
+from mspc_core.job_status import locked
 from mspc_core.poisoning import PoisonConfig, Prepared
 from mspc_core.reporter import Reporter
 
@@ -67,9 +68,19 @@ def execute(folder: Path, reporter: Reporter) -> None:
     _save(folder, name=dataset.info.name, poisoned=planned.poisoned, covers=planned.covers, count=dataset.info.count)
     if config.scan:
         reporter.stage("scan", "starting the scan")
+        _start_scan(folder, dataset)
+
+
+def _start_scan(folder: Path, dataset: Dataset) -> None:
+    """Once: a job that was killed after it had made the run goes on with that one."""
+    known = str(result_of(folder).get("run", ""))
+    run = runs.Run(home.runs_folder() / known)
+    if not known or not (run.folder / "config.json").is_file():
         run = runs.create_run(scan_of(dataset))
-        jobs.start(run.folder)
         _save(folder, run=run.id)
+    status = run.status()
+    if status.state != "finished" and not locked(run.folder / ".lock"):
+        jobs.start(run.folder)
 
 
 def execute_demo_images(folder: Path, reporter: Reporter) -> None:

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +29,8 @@ class Reporter:
         self.folder = folder
         self._on_progress = on_progress
         self._lock = threading.RLock()
-        self._written = 0.0
+        self._written = float("-inf")
+        self._begun: float | None = None
         self._weights: dict[str, float] = {}
         self._resumed_at = 0.0
         now = time.time()
@@ -37,7 +38,8 @@ class Reporter:
             created = read_status(folder).created
         except InputError:
             created = now
-        self.status = JobStatus(pid=os.getpid(), created=created or now, heartbeat=now, device=device)
+        clock = time.monotonic()
+        self.status = JobStatus(pid=os.getpid(), created=created or now, heartbeat=now, clock=clock, device=device)
 
     def plan(self, weights: dict[str, float]) -> None:
         """Name the stages in order, each with its expected seconds; they make up the whole progress."""
@@ -68,6 +70,7 @@ class Reporter:
         return (self.folder / "cancel").exists() or not self.folder.is_dir()
 
     def begin(self) -> None:
+        self._begun = time.monotonic()
         self._set(state="running", started=time.time(), message="Starting.", force=True)
 
     def waiting(self) -> None:
@@ -111,14 +114,17 @@ class Reporter:
             thread.join()
 
     def _append(self, text: str) -> None:
-        if self.folder.is_dir():
-            with (self.folder / "log.txt").open("a", encoding="utf-8") as log:
-                log.write(text)
+        # A full or read-only disk must not end the work here, nor hide the sentence that says so: what the work itself
+        # cannot write ends it.
+        with suppress(OSError):
+            if self.folder.is_dir():
+                with (self.folder / "log.txt").open("a", encoding="utf-8") as log:
+                    log.write(text)
 
     def _set(self, force: bool = False, **changes: Any) -> None:
-        now = time.time()
+        now = time.monotonic()
         with self._lock:
-            self.status = replace(self.status, **changes, heartbeat=now)
+            self.status = replace(self.status, **changes, heartbeat=time.time(), clock=now)
             if "progress" in changes:
                 self.status = replace(self.status, eta=self._eta(now))
             if not force and now - self._written < _WRITE_EVERY:
@@ -128,11 +134,13 @@ class Reporter:
                 atomic.write_json(self.folder / "status.json", asdict(self.status))
             except FileNotFoundError:
                 return  # the folder was deleted; should_stop ends the work
+            except OSError:
+                pass  # as for the log
         if self._on_progress:
             self._on_progress(self.status)
 
     def _eta(self, now: float) -> float | None:
         done = self.status.progress - self._resumed_at
-        if self.status.started is None or self.status.state != "running" or done < 0.02:
+        if self._begun is None or self.status.state != "running" or done < 0.02:
             return None
-        return (now - self.status.started) * (1.0 - self.status.progress) / done
+        return (now - self._begun) * (1.0 - self.status.progress) / done

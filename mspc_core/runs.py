@@ -175,7 +175,7 @@ class Run:
             record = atomic.read_json(folder / f"{name}.json")
             with np.load(folder / f"{name}.npz", allow_pickle=False) as stored:
                 return {key: stored[key] for key in stored.files}, record
-        except (FileNotFoundError, json.JSONDecodeError, ValueError, BadZipFile):
+        except (OSError, ValueError, EOFError, BadZipFile):  # not there or damaged: it is computed again
             return None
 
     def save_scores(self, scores: pd.DataFrame) -> None:
@@ -215,13 +215,13 @@ def check_same_data(dataset: Dataset, config: ScanConfig) -> None:
         )
 
 
-def create_run(config: ScanConfig, out: Path | None = None) -> Run:
-    """A queued run, in the home folder or at `out`."""
+def create_run(config: ScanConfig, out: Path | None = None, fill: Callable[[Path], object] | None = None) -> Run:
+    """A queued run, in the home folder or at `out`. fill: writes what else it needs, see `jobs.prepare`."""
     config = replace(config, versions=versions())
     if out is None:
         label = config.dataset or Path(config.source).stem or "scan"
-        return Run(jobs.create(home.runs_folder(), config.as_json(), label))
-    jobs.prepare(out, config.as_json())
+        return Run(jobs.create(home.runs_folder(), config.as_json(), label, fill))
+    jobs.prepare(out, config.as_json(), fill)
     return Run(out)
 
 
@@ -237,7 +237,7 @@ def delete_run(run: Run) -> None:
         raise InputError("The map of this run is being made: cancel that first.")
     if running:
         raise InputError("This run is still at work: cancel it first.")
-    doomed = run.folder.with_name(f"{atomic.TEMPORARY_PREFIX}{run.id}")
+    doomed = atomic.temporary_for(run.folder)
     try:
         run.folder.rename(doomed)
     except FileNotFoundError:

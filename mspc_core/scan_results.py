@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mspc_core import evaluate, verdict
+from mspc_core import evaluate
 from mspc_core.data.store import Dataset
 from mspc_core.engine.forward import predict_logits
 from mspc_core.models.zoo import Normalised
 from mspc_core.runs import Run
+from mspc_core.verdict import Verdict
 
 
 def base_table(
@@ -58,11 +59,11 @@ def summarise(
     scores: pd.DataFrame,
     records: dict[str, dict[str, Any]],
     not_run: dict[str, str],
+    found: Verdict,
     *,
     complete: bool,
-) -> verdict.Verdict:
-    """Write summary.json; returns the verdict."""
-    found = verdict.decide(scores, records, dataset.info.classes)
+) -> None:
+    """Write summary.json."""
     run.save_summary(
         {
             "complete": complete,
@@ -85,4 +86,3 @@ def summarise(
             "true_backdoors": None if scores["is_backdoor"].isna().any() else int(scores["is_backdoor"].sum()),
         }
     )
-    return found

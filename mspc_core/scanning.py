@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mspc_core import cleaning, detectors, evaluate, obstacles
+from mspc_core import cleaning, detectors, evaluate, obstacles, verdict
 from mspc_core import given as given_model
 from mspc_core import scan_results as results
 from mspc_core.data.store import Dataset, open_dataset
@@ -89,6 +89,7 @@ def execute(folder: Path, reporter: Reporter, given: GivenModel | None = None) -
     records: dict[str, dict[str, Any]] = {}
     for name in able:
         done = run.stage(name)
+        fresh = done is None
         if done is None:
             try:
                 _detector_stage(run, config, name, model, images, labels, clean, reporter)
@@ -106,14 +107,19 @@ def execute(folder: Path, reporter: Reporter, given: GivenModel | None = None) -
         records[name] = results.with_metrics(record, scores, arrays)
         scores[f"{name}_score"], scores[f"{name}_flagged"] = arrays["scores"], arrays["flagged"]
         masks |= {key[5:]: value for key, value in arrays.items() if key.startswith("mask.")}
-        run.save_masks(masks)
-        run.save_scores(results.ordered(scores))
-        results.summarise(run, dataset, about, scores, records, not_run, complete=False)
+        if fresh:  # what a killed run has left on disk holds the finished detectors already, perhaps more of them
+            run.save_masks(masks)
+            run.save_scores(results.ordered(scores))
+            so_far = verdict.decide(scores, records, dataset.info.classes)
+            results.summarise(run, dataset, about, scores, records, not_run, so_far, complete=False)
     reporter.stage("summary", "writing the verdict")
-    verdict = results.summarise(run, dataset, about, scores, records, not_run, complete=True)
-    scores["suspect_score"], scores["suspect"] = verdict.scores, verdict.suspects
+    found = verdict.decide(scores, records, dataset.info.classes)
+    scores["suspect_score"], scores["suspect"] = found.scores, found.suspects
+    run.save_masks(masks)
     run.save_scores(results.ordered(scores))
     add_pca(run, scores, reporter.log)
+    # Last: `complete` vouches for all the rest.
+    results.summarise(run, dataset, about, scores, records, not_run, found, complete=True)
     (run.folder / "training.safetensors").unlink(missing_ok=True)
 
 

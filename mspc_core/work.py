@@ -132,18 +132,28 @@ def _import(folder: Path, reporter: Reporter) -> None:
 
 def _export(folder: Path, reporter: Reporter) -> None:
     from mspc_core.export.config import ExportConfig
-    from mspc_core.export.work import SourceChangedError, export
+    from mspc_core.export.work import SourceChangedError, export, stands
 
     config = ExportConfig.from_json(jobs.read_config(folder))
     reporter.plan({"export": 1.0})
     progress = reporter.stage("export", "reading the source")
+    # The result is noted before the export appears under its name: a job that is killed in between finds its own work
+    # again, instead of refusing to overwrite it.
+    result_file = folder / "result.json"
+    if stands(result_of(folder)):
+        reporter.log("the export was written before")
+        return
     try:
-        result = export(config, progress=progress, should_stop=reporter.should_stop)
+        export(
+            config,
+            progress=progress,
+            should_stop=reporter.should_stop,
+            before_it_appears=lambda result: atomic.write_json(result_file, result.as_json()),
+        )
     except SourceChangedError as error:
         for path, reason in error.problems:
             reporter.log(f"{path}: {reason}")
         raise
-    atomic.write_json(folder / "result.json", result.as_json())
 
 
 def _poison(folder: Path, reporter: Reporter) -> None:

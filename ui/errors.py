@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import streamlit as st
 from streamlit.errors import FragmentHandledException
 
-from mspc_core.errors import Cancelled, InputError, explain_os_error
+from mspc_core.errors import MEMORY, Cancelled, InputError, explain_os_error, out_of_memory
 from ui.text import plain
 
 _log = logging.getLogger("backdoor_lens.ui")
@@ -32,6 +32,9 @@ def friendly() -> Iterator[None]:
         _log.exception("file operation failed")
         show_error(explain_os_error(error))
     except Exception as error:
+        if out_of_memory(error):
+            show_error(MEMORY)
+            return
         _log.exception("unexpected error")
         show_error(
             f"Something unexpected went wrong ({type(error).__name__}). Details are in the terminal where the app "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import streamlit as st
 
 from mspc_core import jobs
 from mspc_core.errors import InputError
+from mspc_core.job_status import QUIET_SECONDS, silence
 from mspc_core.jobs import JobStatus
 from mspc_core.runs import Run
 from ui import cache, state, verdicts
@@ -26,7 +28,8 @@ _MARKS = {"done": ":green[:material/check_circle:]", "current": ":blue[:material
 _MARKS |= {"pending": ":gray[:material/circle:]", "stopped": ":orange[:material/error:]"}
 _STOPPED = {
     "cancelled": "Cancelled. What was finished is kept; Resume goes on from there.",
-    "interrupted": "The process ended before the work was done. What was finished is kept; Resume goes on from there.",
+    "interrupted": "The process was killed before the work was done, perhaps because memory ran out or the machine was "
+    "restarted. What was finished is kept; Resume goes on from there.",
 }
 _STARTS_OVER = {  # kinds of jobs that keep nothing half-done
     "export": "The export was stopped. Resume writes it again from the start.",
@@ -35,7 +38,6 @@ _STARTS_OVER = {  # kinds of jobs that keep nothing half-done
     "trigger": "The learning was stopped. Resume starts it again.",
     "signs": "The work was stopped and nothing half-written is left. Resume starts it again.",
 }
-_QUIET_SECONDS = 20.0  # after this long without a heartbeat the page says so
 _LOG_BYTES = 20_000
 
 
@@ -74,9 +76,13 @@ def heartbeat_line(status: JobStatus, now: float) -> str:
     """When the job last gave a sign of life, in words; nothing for jobs that have ended."""
     if not status.active or status.heartbeat is None:
         return ""
-    age = max(0.0, now - status.heartbeat)
-    if age > _QUIET_SECONDS:
-        return f"No sign of life for {duration(age)}. If this goes on, cancel and resume."
+    silent = silence(status)  # not of the wall clock, which may be set meanwhile
+    age = silent if isfinite(silent) else max(0.0, now - status.heartbeat)
+    if age > QUIET_SECONDS:
+        return (
+            f"Not answering. No sign of life for {duration(age)}: the process may be stopped, or the machine too busy. "
+            f"It goes on by itself when it can; if it never does, end process {status.pid or '?'} and resume."
+        )
     return "Working; last sign of life just now." if age < 6 else f"Last sign of life {duration(age)} ago."
 
 

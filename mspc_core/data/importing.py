@@ -5,13 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import time
 from collections import Counter, deque
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 from mspc_core import atomic, home
@@ -29,7 +27,6 @@ IMPORT_VERSION = 1
 CHUNK_ITEMS = 64
 CHUNK_BYTES = 4 * 2**20
 SPARE_BYTES = 64 * 2**20  # manifest, and something left for the rest of the system
-STALE_SECONDS = 24 * 3600
 
 _Chunk = list[RawSample | Skipped]
 _Ready = tuple[RawSample, str, Decoded] | Skipped
@@ -82,26 +79,9 @@ def import_source(
 
 
 def clean_temporaries() -> int:
-    """Remove what killed imports left behind more than a day ago. Returns how many folders went."""
-    removed = 0
-    oldest_kept = time.time() - STALE_SECONDS
-    for parent in (home.datasets_folder(), home.home() / "torchvision"):
-        for folder in parent.glob(f"{atomic.TEMPORARY_PREFIX}*"):
-            if folder.is_dir() and not folder.is_symlink() and _last_change(folder) < oldest_kept:
-                shutil.rmtree(folder, ignore_errors=True)
-                removed += not folder.exists()
-    return removed
-
-
-def _last_change(folder: Path) -> float:
-    """Writing into a file changes the file's time, not its folder's."""
-    times = []
-    for path in chain([folder], folder.iterdir()):
-        try:
-            times.append(path.lstat().st_mtime)
-        except OSError:
-            continue
-    return max(times, default=time.time())
+    """Remove what killed imports, and killed removals of runs, left behind. Returns how many folders went."""
+    places = (home.datasets_folder(), home.home() / "torchvision", home.runs_folder())
+    return sum(atomic.sweep(place) for place in places)
 
 
 def _source_key(source: Source) -> str:

@@ -196,11 +196,14 @@ class DatasetWriter:
         self.name = home.check_name(name)
         self.size, self.classes, self.kind, self.source = size, tuple(classes), kind, source
         self._final = home.datasets_folder() / name
-        self._folder = self._final.with_name(f"{atomic.TEMPORARY_PREFIX}{secrets.token_hex(6)}-{name}")
+        self._folder = atomic.temporary_for(self._final)
         self._folder.mkdir(parents=True)
+        self._alive = contextlib.ExitStack()
         try:
+            self._alive.enter_context(atomic.claimed_folder(self._folder))
             self._pixels = (self._folder / "pixels.u8").open("wb")
         except OSError:
+            self._alive.close()
             shutil.rmtree(self._folder, ignore_errors=True)
             raise
         self._digest = hashlib.sha256(json.dumps([self.size, self.classes]).encode())
@@ -219,6 +222,7 @@ class DatasetWriter:
                 self._pixels.close()
         finally:
             shutil.rmtree(self._folder, ignore_errors=True)
+            self._alive.close()
 
     @property
     def count(self) -> int:

@@ -6,7 +6,6 @@ import hashlib
 import inspect
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -135,11 +134,12 @@ class TorchvisionSource:
             folder = home.home() / "torchvision" / self.location
             if not folder.is_dir():
                 folder.parent.mkdir(exist_ok=True)
-                temporary = folder.with_name(f"{atomic.TEMPORARY_PREFIX}{secrets.token_hex(6)}-{folder.name}")
+                temporary = atomic.temporary_for(folder)
                 temporary.mkdir()
                 try:
-                    self._parts(temporary, download=True)
-                    os.rename(temporary, folder)
+                    with atomic.claimed_folder(temporary):
+                        self._parts(temporary, download=True)
+                        os.rename(temporary, folder)
                 finally:
                     shutil.rmtree(temporary, ignore_errors=True)
             self._loaded = self._parts(folder, download=False)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +18,6 @@ from mspc_core.data.store import DatasetInfo
 from mspc_core.errors import InputError
 
 _SPARE_BYTES = 16 * 2**20
-_STALE_SECONDS = 24 * 3600
 
 
 def check_target(out: str, info: DatasetInfo | None, run_folder: Path) -> Path:
@@ -60,9 +57,10 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
     """A file that appears under `path` only when the block ends without an error. Raises `InputError` if something has
     taken the name in between."""
     _clean_stale(path)
-    temporary = _temporary(path)
+    temporary = atomic.temporary_for(path)
     try:
         with temporary.open("xb") as handle:
+            atomic.claim(handle.fileno())
             yield handle
             handle.flush()
             os.fsync(handle.fileno())
@@ -78,31 +76,28 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
 def new_folder(path: Path) -> Iterator[Path]:
     """A folder to fill, which is renamed to `path` only when the block ends without an error, else removed."""
     _clean_stale(path)
-    temporary = _temporary(path)
+    temporary = atomic.temporary_for(path)
     try:
         temporary.mkdir()
-        yield temporary
-        atomic.sync_folder(temporary)
-        _check_still_free(path)
-        os.rename(temporary, path)
+        with atomic.claimed_folder(temporary):
+            yield temporary
+            atomic.sync_folder(temporary)
+            _check_still_free(path)
+            os.rename(temporary, path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     atomic.sync_folder(path.parent)
 
 
-def _temporary(path: Path) -> Path:
-    return path.with_name(f"{atomic.TEMPORARY_PREFIX}{secrets.token_hex(6)}-{path.name[:100]}")
-
-
 def _clean_stale(path: Path) -> None:
-    """Remove what a killed export to the same place left behind, once it has not changed for a day."""
+    """Remove what a killed export to the same place left behind."""
     named = re.compile(re.escape(atomic.TEMPORARY_PREFIX) + "[0-9a-f]{12}-" + re.escape(path.name[:100]))
     with os.scandir(path.parent) as entries:
         stale = [entry.path for entry in entries if named.fullmatch(entry.name) and not entry.is_symlink()]
     for place in map(Path, stale):
         with contextlib.suppress(OSError):
-            if time.time() - max(part.lstat().st_mtime for part in (place, *place.glob("*"))) < _STALE_SECONDS:
+            if not atomic.abandoned(place):
                 continue
             if place.is_dir():
                 shutil.rmtree(place, ignore_errors=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,7 +18,7 @@ from mspc_core.export.plan import Plan, make_plan
 from mspc_core.export.writing import ImageWork, SourceChangedError
 from mspc_core.runs import open_run
 
-__all__ = ["ExportResult", "SourceChangedError", "as_bytes", "export", "prepare"]
+__all__ = ["ExportResult", "SourceChangedError", "as_bytes", "export", "prepare", "stands"]
 
 
 @dataclass(frozen=True)
@@ -41,18 +42,35 @@ class ExportResult:
         return asdict(self)
 
 
+_Tell = Callable[[ExportResult], object]
+
+
 def export(
-    config: ExportConfig, *, progress: Progress | None = None, should_stop: ShouldStop | None = None
+    config: ExportConfig,
+    *,
+    progress: Progress | None = None,
+    should_stop: ShouldStop | None = None,
+    before_it_appears: _Tell = lambda _: None,
 ) -> ExportResult:
-    """Write what `config` asks for. Raises `InputError` (`SourceChangedError`, which lists the files) or `Cancelled`;
-    then nothing is left at the target or beside it."""
+    """Write what `config` asks for. before_it_appears: gets the result when all is written under a temporary name.
+    Raises `InputError` (`SourceChangedError`, which lists the files) or `Cancelled`; then nothing is left at the target
+    or beside it."""
     try:
         plan, path = prepare(config)
         if FORMATS[config.format].images:
-            return _export_images(plan, path, progress, should_stop)
-        return _export_table(plan, path, progress, should_stop)
+            return _export_images(plan, path, progress, should_stop, before_it_appears)
+        return _export_table(plan, path, progress, should_stop, before_it_appears)
     except OSError as error:
         raise InputError(explain_os_error(error)) from error
+
+
+def stands(result: dict[str, Any]) -> bool:
+    """Is the export that this result (as JSON) speaks of at its place, whole?"""
+    try:
+        path = Path(result["path"])
+        return images.digest_file(path / CHECKSUMS if path.is_dir() else path) == result["sha256"]
+    except (OSError, KeyError, TypeError):
+        return False
 
 
 def prepare(config: ExportConfig) -> tuple[Plan, Path]:
@@ -75,12 +93,16 @@ def as_bytes(plan: Plan) -> bytes:
     return buffer.getvalue()
 
 
-def _export_table(plan: Plan, path: Path, progress: Progress | None, should_stop: ShouldStop | None) -> ExportResult:
+def _export_table(
+    plan: Plan, path: Path, progress: Progress | None, should_stop: ShouldStop | None, tell: _Tell
+) -> ExportResult:
     with target.new_file(path) as handle:
         notes = _write_table(plan, handle, path, progress, should_stop)
         stop_if(should_stop)
-    warnings = [*plan.warnings, *notes]
-    return _result(plan, path, images.digest_file(path), warnings=warnings, byte_identical=None)
+        warnings = [*plan.warnings, *notes]
+        result = _result(plan, path, _digest_of(handle), warnings=warnings, byte_identical=None)
+        tell(result)
+    return result
 
 
 def _write_table(
@@ -100,14 +122,18 @@ def _write_table(
     return []
 
 
-def _export_images(plan: Plan, path: Path, progress: Progress | None, should_stop: ShouldStop | None) -> ExportResult:
+def _export_images(
+    plan: Plan, path: Path, progress: Progress | None, should_stop: ShouldStop | None, tell: _Tell
+) -> ExportResult:
     dataset = plan.open_dataset()
     stored = plan.config.pixels == "stored" or not originals.has_originals(dataset.info)
     work = ImageWork(plan, dataset, stored, progress, should_stop)
     if plan.config.format == "zip":
-        with target.new_file(path) as handle, ZipSink(handle) as archive:
-            work.tree(archive)
-        sha256 = images.digest_file(path)
+        with target.new_file(path) as handle:
+            with ZipSink(handle) as archive:
+                work.tree(archive)
+            result = _images_result(plan, path, work, _digest_of(handle))
+            tell(result)
     else:
         with target.new_folder(path) as folder:
             sink = FolderSink(folder)
@@ -115,7 +141,18 @@ def _export_images(plan: Plan, path: Path, progress: Progress | None, should_sto
                 work.hub(folder, sink)
             else:
                 work.tree(sink)
-        sha256 = images.digest_file(path / CHECKSUMS)
+            result = _images_result(plan, path, work, images.digest_file(folder / CHECKSUMS))
+            tell(result)
+    return result
+
+
+def _digest_of(handle: BinaryIO) -> str:
+    """Of a file that is still open, under its temporary name."""
+    handle.flush()
+    return images.digest_file(Path(handle.name))
+
+
+def _images_result(plan: Plan, path: Path, work: ImageWork, sha256: str) -> ExportResult:
     return _result(
         plan,
         path,
@@ -123,7 +160,7 @@ def _export_images(plan: Plan, path: Path, progress: Progress | None, should_sto
         samples=work.written,
         linked=work.linked,
         warnings=work.warnings(),
-        byte_identical=not stored,
+        byte_identical=not work.stored,
         left_out=work.problems,
     )
 

@@ -5,9 +5,7 @@ Each run has one such job folder, `<run>/map`: asking again takes it up again, a
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +40,7 @@ def prepare(run: Run, *, umap: bool = False, device: str = "auto") -> Path:
     lane = "" if store.features_of(run, key) is not None else device
     (folder / "cancel").unlink(missing_ok=True)
     atomic.write_json(folder / "config.json", {"kind": KIND, "umap": umap, "device": lane, "run": run.id})
-    atomic.write_json(folder / "status.json", asdict(JobStatus(created=time.time())))
+    jobs.write_status(folder, jobs.queued())
     return folder
 
 

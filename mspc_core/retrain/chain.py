@@ -35,19 +35,20 @@ def rescan(retraining: Retraining) -> Run:
         device=config.device,
     )
     choice = retraining.choice().after(choice_of(parent.folder, scanned.exclude))
-    run = runs.create_run(child)
-    write_choice(run.folder / FILE, choice)
     origin = {"run": parent.id, "retraining": retraining.id, "drop": config.drop, "dropped": result["dropped"]}
     origin |= {key: result[key] for key in ("relabelled", "estimated_asr", "still_works")}
-    atomic.write_json(run.folder / ORIGIN, origin)
     trained = retraining.folder / "trainings" / f"after-{seed}"
-    try:
+
+    def fill(folder: Path) -> None:
+        write_choice(folder / FILE, choice)
+        atomic.write_json(folder / ORIGIN, origin)
         for name in _MODEL_FILES:
-            shutil.copyfile(trained / name, run.folder / name)
-    except FileNotFoundError:
-        runs.delete_run(run)
-        raise InputError("The model of this retraining is gone: retrain again, then scan the cleaned set.") from None
-    return run
+            with (trained / name).open("rb") as source, atomic.replacing(folder / name) as copy:
+                shutil.copyfileobj(source, copy)
+
+    if not all((trained / name).is_file() for name in _MODEL_FILES):
+        raise InputError("The model of this retraining is gone: retrain again, then scan the cleaned set.")
+    return runs.create_run(child, fill=fill)
 
 
 def origin_of(run: Run) -> dict[str, Any]:

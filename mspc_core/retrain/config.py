@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,9 +96,12 @@ class Retraining:
 def create(run: Run, config: RetrainConfig, choice: Choice) -> Retraining:
     """A queued retraining. config: with seeds filled in; choice: of `plan.make_plan`."""
     raw = {**config.as_json(), "run": run.id, "versions": versions()}
-    folder = jobs.create(run.folder / FOLDER, raw, config.drop)
+    fill = partial(_write_choice, choice=choice)
+    return Retraining(jobs.create(run.folder / FOLDER, raw, config.drop, fill))
+
+
+def _write_choice(folder: Path, choice: Choice) -> None:
     write_choice(folder / FILE, choice)
-    return Retraining(folder)
 
 
 def list_retrainings(run: Run) -> list[Retraining]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mspc_core import atomic
 from mspc_core import home as places
 from mspc_core.errors import Cancelled, InputError
 from mspc_core.export import images, target
@@ -265,17 +266,16 @@ def test_somebody_takes_the_name_meanwhile(run: Run, tmp_path: Path) -> None:
 
 
 def test_what_a_killed_export_left_goes_with_the_next_one(run: Run, tmp_path: Path) -> None:
-    """Only after a day, and only what was meant for the same place."""
+    """Only what nobody is writing any more, and only what was meant for the same place."""
     places_left = [
         tmp_path / f".tmp-{digit * 12}-{name}" for digit, name in (("a", "out"), ("b", "out"), ("c", "other"))
     ]
     for place in places_left:
         place.mkdir()
         (place / "half").write_text("x")
-        for part in (place / "half", place):
-            os.utime(part, (0, 0))
-    (places_left[1] / "half").write_text("still at work")
-    run_export(run, "folder", tmp_path / "out")
+        os.utime(place, (0, 0))
+    with atomic.claimed_folder(places_left[1]):  # still at work
+        run_export(run, "folder", tmp_path / "out")
     assert [place.exists() for place in places_left] == [False, True, True]
 
 

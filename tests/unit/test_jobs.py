@@ -203,7 +203,7 @@ def test_progress_estimate(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A quarter done after ten seconds leaves thirty."""
     folder = new_job()
     clock = [1000.0]
-    monkeypatch.setattr(jobs.time, "time", lambda: clock[0])
+    monkeypatch.setattr(jobs.time, "monotonic", lambda: clock[0])
     reporter = Reporter(folder)
     reporter.plan({"only": 1.0})
     reporter.begin()

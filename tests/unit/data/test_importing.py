@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from mspc_core import home
 from mspc_core.data import importing, store
 from mspc_core.data.importing import clean_temporaries, import_source
 from mspc_core.data.source import RawSample, Skipped
+from mspc_core.data.store import DatasetWriter
 from mspc_core.errors import Cancelled, InputError
 from tests.real_data import require
 
@@ -147,15 +147,18 @@ def test_exact_duplicates_keep_separate_identities(tmp_path: Path) -> None:
     assert len(set(ids)) == 3
 
 
-def test_old_temporary_folders_are_cleaned_and_young_ones_kept() -> None:
-    old, young = home.datasets_folder() / ".tmp-old-x", home.datasets_folder() / ".tmp-young-x"
-    fill(old, {"pixels.u8": b"1"})
-    fill(young, {"pixels.u8": b"1"})
-    long_ago = time.time() - 2 * 24 * 3600
-    for path in (old, old / "pixels.u8", young):  # the young one's file is still being written
-        os.utime(path, (long_ago, long_ago))
-    assert clean_temporaries() == 1
-    assert [path.name for path in home.datasets_folder().iterdir()] == [".tmp-young-x"]
+def test_what_killed_imports_left_is_cleaned_and_what_is_at_work_is_kept() -> None:
+    """Whatever the clock says: the folder that is being written seems to be as old as the dead one."""
+    dead, other = home.datasets_folder() / ".tmp-0123456789ab-x", home.datasets_folder() / ".tmp-notes"
+    fill(dead, {"pixels.u8": b"1"})
+    fill(other, {"mine": b"1"})
+    with DatasetWriter("living", size=16, classes=("a", "b"), kind="folder", source="/x"):
+        living = next(home.datasets_folder().glob(".tmp-*-living"))
+        for path in (dead, other, living):
+            os.utime(path, (0, 0))
+        assert clean_temporaries() == 1
+        assert {path.name for path in home.datasets_folder().iterdir()} == {".tmp-notes", living.name}
+    assert not living.exists()
 
 
 @pytest.mark.real_data
