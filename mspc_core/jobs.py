@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -40,18 +41,29 @@ class _Interrupted(BaseException):
 
 
 def create(parent: Path, config: dict[str, Any], label: str, fill: Callable[[Path], object] | None = None) -> Path:
-    """A new job folder `<time>-<label>-<random>` under `parent`, queued but not started. fill: see `prepare`."""
+    """A new job folder `<time>-<label>-<random>` under `parent`, queued but not started. It appears whole, with what
+    `fill` writes into it besides its configuration."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = parent / f"{stamp}-{home.name_from(label)[:40]}-{secrets.token_hex(2)}"
-    prepare(folder, config, fill)
+    parent.mkdir(parents=True, exist_ok=True)
+    atomic.sweep(parent)
+    temporary = atomic.temporary_for(folder)
+    temporary.mkdir()
+    try:
+        with atomic.claimed_folder(temporary):
+            prepare(temporary, config, fill)
+            os.rename(temporary, folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    atomic.sync_folder(parent)
     return folder
 
 
 def prepare(folder: Path, config: dict[str, Any], fill: Callable[[Path], object] | None = None) -> None:
     """Make `folder` a queued job. Raises `InputError` if it holds something else.
 
-    fill: writes what the job needs besides its configuration. config.json comes last and vouches for the rest: without
-    it the folder is no job, so that one whose maker was killed is never seen half-made.
+    config.json comes last and vouches for the rest: without it the folder is no job.
     """
     check_free(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,6 +71,15 @@ def prepare(folder: Path, config: dict[str, Any], fill: Callable[[Path], object]
     if fill is not None:
         fill(folder)
     atomic.write_json(folder / "config.json", config)
+
+
+def folders_in(parent: Path) -> list[Path]:
+    """The job folders in `parent`, newest first; those that are still being made are left out."""
+    try:
+        found = [folder for folder in parent.iterdir() if not folder.name.startswith(".")]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(found, key=lambda folder: folder.name, reverse=True)
 
 
 def queued(message: str = "") -> JobStatus:
@@ -210,7 +231,7 @@ def _turn(folder: Path, device: str, reporter: Reporter) -> Iterator[None]:
 def _older_waiting(folder: Path, own: JobStatus) -> bool:
     """Is an older job alive that waits for the same device?"""
     parents = (home.runs_folder(), home.imports_folder(), home.exports_folder(), home.lab_folder())
-    folders = [folder for parent in parents for folder in parent.iterdir()]
+    folders = [folder for parent in parents for folder in folders_in(parent)]
     for other in (*folders, *home.runs_folder().glob("*/retrains/*"), *home.runs_folder().glob("*/map")):
         if other == folder or not locked(other / ".lock"):
             continue

@@ -201,9 +201,7 @@ def open_run(name: str) -> Run:
 
 def list_runs() -> list[Run]:
     """All runs in the home folder, newest first."""
-    found = [folder for folder in home.runs_folder().iterdir() if (folder / "config.json").is_file()]
-    found = [folder for folder in found if not folder.name.startswith(".")]
-    return [Run(folder) for folder in sorted(found, key=lambda folder: folder.name, reverse=True)]
+    return [Run(folder) for folder in jobs.folders_in(home.runs_folder()) if (folder / "config.json").is_file()]
 
 
 def check_same_data(dataset: Dataset, config: ScanConfig) -> None:

@@ -115,7 +115,7 @@ def save_upload(name: str, content: memoryview) -> Path:
 
 def newest_import(wanted: str | None) -> Path | None:
     """The import job to show: the one named, else the newest that is at work."""
-    folders = sorted(home.imports_folder().iterdir(), reverse=True)
+    folders = jobs.folders_in(home.imports_folder())
     for folder in folders:
         if folder.name == wanted:
             return folder

@@ -106,7 +106,7 @@ def what_images(info: DatasetInfo) -> str:
 
 def newest_job(run: Run, wanted: str | None) -> Path | None:
     """The export to show: the one named, else the newest of this run that is at work."""
-    folders = sorted(home.exports_folder().iterdir(), reverse=True)
+    folders = jobs.folders_in(home.exports_folder())
     for folder in folders:
         if folder.name == wanted:
             return folder if _belongs(folder, run) else None

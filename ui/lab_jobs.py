@@ -39,7 +39,7 @@ def start_demo_images() -> None:
 
 def current(wanted: str | None) -> Path | None:
     """The job to show: the one started in this session, else the newest at work."""
-    folders = sorted(home.lab_folder().iterdir(), reverse=True)
+    folders = jobs.folders_in(home.lab_folder())
     for folder in folders:
         if folder.name == wanted:
             return folder

@@ -106,11 +106,8 @@ def _write_choice(folder: Path, choice: Choice) -> None:
 
 def list_retrainings(run: Run) -> list[Retraining]:
     """All retrainings of a run, newest first."""
-    try:
-        found = [folder for folder in (run.folder / FOLDER).iterdir() if (folder / "config.json").is_file()]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    return [Retraining(folder) for folder in sorted(found, key=lambda folder: folder.name, reverse=True)]
+    found = jobs.folders_in(run.folder / FOLDER)
+    return [Retraining(folder) for folder in found if (folder / "config.json").is_file()]
 
 
 def latest_result(run: Run) -> dict[str, Any]:

@@ -86,6 +86,7 @@ def write_result(
         "versions": versions(),
     }
     atomic.write_json(folder / RESULT, result)
+    atomic.sweep(run.folder)  # a killed job's half of the next line lies outside its own folder
     atomic.write_json(run.folder / RESULT, result)
 
 
