@@ -37,7 +37,7 @@ class World:
     images: int = 240
     size: int = 32
     epochs: int = 2
-    detectors: str = "spc,mixture,pattern"
+    detectors: str = "spc,mixture,spectral_signatures"
     decisions: int = 300
 
 

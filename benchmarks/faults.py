@@ -10,6 +10,7 @@ Everything that computes runs in a child that is forked from here, where torch i
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import random
@@ -27,7 +28,30 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("BACKDOOR_LENS_PRECISION", "float32")
 
+# Imported before the first fork: each child has them then, and starts at once.
+_NEEDED = (
+    "torch._dynamo",  # torch.optim imports it
+    "pandas",
+    "PIL.PngImagePlugin",
+    "pyarrow.dataset",
+    "pyarrow.parquet",
+    "rich.progress",
+    "sklearn.decomposition",
+    "sklearn.metrics",
+    "sklearn.mixture",
+    "sqlalchemy.dialects.sqlite",
+    "mspc_core.data.importing",
+    "mspc_core.detectors.mixture",
+    "mspc_core.detectors.spectral_signatures",
+    "mspc_core.detectors.spc",
+    "mspc_core.export.work",
+    "mspc_core.maps.project",
+    "mspc_core.retrain.job",
+    "mspc_core.reviews.store",
+    "mspc_core.scanning",
+)
 _LEAST = 0.15  # seconds: a shorter activity is killed somewhere in so long
+_REPEATS = 2  # undisturbed runs
 _TWICE = 4  # every so many kills, the restart is killed as well
 
 
@@ -89,16 +113,24 @@ def _in_child(place: Path, work: Callable[[], dict[str, Any]], result: Path, kil
 
 
 def _kill_at(number: int) -> None:
-    """Kill this process at its so-many-th renaming: what was written is complete, and has not got its name yet."""
+    """Kill this process at its so-many-th renaming (what was written is complete, and has not got its name yet) or
+    commit to a database."""
+    from sqlalchemy import Engine, event
+
     left = number
+
+    def count(*_: Any) -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    event.listen(Engine, "commit", count)
 
     def dying(real: Callable[..., None]) -> Callable[..., None]:
         def renamed(source: Any, target: Any, **options: Any) -> None:
-            nonlocal left
             if Path(target).name != "status.json":
-                left -= 1
-                if not left:
-                    os.kill(os.getpid(), signal.SIGKILL)
+                count()
             real(source, target, **options)
 
         return renamed
@@ -143,9 +175,9 @@ class Lab:
         return {"folder": str(place), "source": str(self.source), "target": str(place / f"export{suffix}"), **more}
 
     def undisturbed(self, activity: str, **more: str) -> tuple[str, float]:
-        """Fingerprint and seconds without any fault; three times, to see that they agree."""
+        """Fingerprint and seconds without any fault; several times, to see that they agree."""
         prints, seconds = set(), []
-        for _ in range(3):
+        for _ in range(_REPEATS):
             place, case = self.case(activity, **more)
             seconds.append(self._begin(place, activity, case).seconds)
             prints.add(self._ask(place, self.does.fingerprint, activity, case)["value"])
@@ -228,8 +260,9 @@ def random_kills(lab: Lab, activities: list[str], count: int, seed: int) -> list
     return records
 
 
-def every_point(lab: Lab, activities: list[str]) -> list[dict[str, Any]]:
-    """For each activity: killed at its first atomic write, at its second one, … until there are no more."""
+def every_point(lab: Lab, activities: list[str], stride: int) -> list[dict[str, Any]]:
+    """For each activity: killed at its first atomic write, at its second one, … until there are no more. stride: only
+    every so many of them."""
     records = []
     for activity in activities:
         for kind in ("folder", "csv") if activity == "export" else ("",):
@@ -239,7 +272,7 @@ def every_point(lab: Lab, activities: list[str]) -> list[dict[str, Any]]:
             while (record := lab.interrupted(activity, expected, [{"kill_at": number}], more)) is not None:
                 records.append(record)
                 _tell(record)
-                number += 1
+                number += stride
     return records
 
 
@@ -279,21 +312,23 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--activities", default=",".join(ACTIVITIES))
     parser.add_argument("--points", action="store_true", help="Kill at every atomic write instead.")
+    parser.add_argument("--stride", type=int, default=1, help="With --points: only every so many writes.")
     parser.add_argument("--small", action="store_true", help="As the tests do: fewer and smaller images.")
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
     world = World(images=96, size=16, epochs=1, detectors="spc,mixture", decisions=20) if chosen.small else World()
     import torch
 
-    import mspc_core.retrain.job
-    import mspc_core.scanning  # noqa: F401 - each child has them then
-
+    for name in _NEEDED:
+        importlib.import_module(name)
     torch.set_num_threads(1)
     activities = chosen.activities.split(",")
     with tempfile.TemporaryDirectory(prefix="faults-") as root:
         lab = Lab(Path(root), world)
         records = (
-            every_point(lab, activities) if chosen.points else random_kills(lab, activities, chosen.kills, chosen.seed)
+            every_point(lab, activities, chosen.stride)
+            if chosen.points
+            else random_kills(lab, activities, chosen.kills, chosen.seed)
         )
     found = {
         "command": "python -m benchmarks.faults " + " ".join(sys.argv[1:]),
