@@ -22,10 +22,10 @@ from tests.unit.exporting import cats_and_dogs, make_run, scanned
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def test_every_fourth_write_of_every_activity_killed_and_restarted(tmp_path: Path) -> None:
+def test_every_fifth_write_of_every_activity_killed_and_restarted(tmp_path: Path) -> None:
     """What is left can be read, the restart ends well, its result is the undisturbed one, and nothing is left over."""
     out = tmp_path / "faults.json"
-    command = [sys.executable, "-m", "benchmarks.faults", "--points", "--small", "--stride", "4", "--out", str(out)]
+    command = [sys.executable, "-m", "benchmarks.faults", "--points", "--small", "--stride", "5", "--out", str(out)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     summary = json.loads(out.read_text())["summary"]
