@@ -19,6 +19,8 @@ from mspc_core.engine.memory import in_pieces
 from mspc_core.engine.pixels import Images, batches, staged
 from mspc_core.errors import InputError, Progress, ShouldStop, stop_if
 
+_HALF_ALLOWED = "half_precision_allowed"  # attribute of a model, so that deep copies keep it
+
 
 @dataclass
 class ForwardCount:
@@ -60,12 +62,17 @@ def frozen(model: nn.Module) -> Iterator[torch.device]:
         parameter.requires_grad_(False)
     device = device_of(model)
     try:
-        with autocast(device, True):
+        with autocast(device, getattr(model, _HALF_ALLOWED, True)):
             yield device
     finally:
         model.train(training)
         for parameter, value in zip(model.parameters(), wanted, strict=True):
             parameter.requires_grad_(value)
+
+
+def allow_half(model: nn.Module, allowed: bool) -> None:
+    """Say whether passes of this model (and copies of it) may use mixed precision where the device has it."""
+    setattr(model, _HALF_ALLOWED, allowed)
 
 
 def device_of(model: nn.Module) -> torch.device:
