@@ -290,8 +290,8 @@ def resumable(config: ScanConfig, folder: Path | None) -> Run | None:
 
 
 def same_scan(stored: ScanConfig, asked: ScanConfig) -> bool:
-    """Would `asked` do what the run of `stored` does? What a run fills in itself (data set, size, epochs, threads) may differ
-    from what was asked, unless it was asked for explicitly."""
+    """Would `asked` do what the run of `stored` does? What a run fills in itself (data set, size, epochs,
+    threads) may differ from what was asked, unless it was asked for explicitly."""
     if asked.dataset and asked.dataset != stored.dataset:
         return False
     if asked.epochs and asked.epochs != stored.epochs:
