@@ -16,14 +16,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
-from mspc_core import cleaning, detectors, evaluate, obstacles, verdict
+from mspc_core import atomic, cleaning, detectors, evaluate, obstacles, verdict
 from mspc_core import given as given_model
 from mspc_core import scan_results as results
 from mspc_core.data.store import Dataset, open_dataset
-from mspc_core.detectors.base import CleanData, config_as_json
+from mspc_core.detectors.base import SCALES, CleanData, config_as_json
 from mspc_core.detectors.mspc import PRESETS
 from mspc_core.engine.device import choose_threads, device_name, largest_training_batch, resolve_device
+from mspc_core.engine.forward import allow_half
+from mspc_core.engine.precision import Precision, choose_precision
 from mspc_core.errors import InputError, Progress, ShouldStop
 from mspc_core.given import GivenModel
 from mspc_core.jobs import Reporter
@@ -61,8 +64,11 @@ def execute(folder: Path, reporter: Reporter, given: GivenModel | None = None) -
     run = Run(folder)
     config = run.config()
     _plan(reporter, config.detectors)
-    choose_threads()
     device = resolve_device(config.device)
+    threads = choose_threads(config.threads, device)
+    if threads != config.threads:
+        config = replace(config, threads=threads)
+        run.save_config(config)
 
     dataset = _data_stage(run, config, reporter)
     config = run.config()
@@ -76,9 +82,11 @@ def execute(folder: Path, reporter: Reporter, given: GivenModel | None = None) -
         model, about = given_model.use(run.folder, given, dataset, images, labels)
     else:
         model, about = _model_stage(run, config, dataset, images, labels, device, reporter, progress)
+    about = _precision(run, model, about, images)
     with keep_features(run, model, rows, reporter.log):
         scores = results.base_table(dataset, rows, model, images, labels)
     notes = obstacles.model_notes(scores["predicted"].to_numpy(), labels, dataset.info.classes, about["train_accuracy"])
+    notes += Precision(**about["precision"]).note()
     about = {**about, "notes": [*(about.get("notes") or []), *notes]}
     clean = obstacles.clean_data(dataset, rows, config.trusted, config.seed)
     here = obstacles.situation(labels, trusted=clean is not None, model=model, size=dataset.info.size)
@@ -255,6 +263,16 @@ def _model_stage(
     about["attack_success_rate"] = evaluate.attack_success_rate(model, dataset, about["notes"])
     checkpoint.save_model(run.folder, model, spec, about)
     return model.eval(), {**spec.as_json(), **about}
+
+
+def _precision(run: Run, model: nn.Module, about: dict[str, Any], images: np.ndarray) -> dict[str, Any]:
+    """model.json with the precision that this model computes in; measured once a run."""
+    if "precision" in about:
+        allow_half(model, about["precision"]["used"] != "float32")
+        return about
+    about = {**about, "precision": choose_precision(model, images, SCALES).as_json()}
+    atomic.write_json(run.folder / "model.json", about)
+    return about
 
 
 def _detector_stage(

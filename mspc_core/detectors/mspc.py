@@ -11,7 +11,7 @@ image leaves the scoring as soon as the majority of its scales is decided.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -32,6 +32,8 @@ from mspc_core.engine.forward import (
     scaled_majority,
     to_float,
 )
+from mspc_core.engine.memory import in_pieces
+from mspc_core.engine.pixels import Images, on_device
 from mspc_core.errors import Progress, ShouldStop, stop_if
 
 _REFERENCE_PIXELS = 32 * 32  # λ and the learning rate were published for masks of this size
@@ -78,11 +80,9 @@ def scaled_divergence(
     images: float [B, 3, H, W] in [0, 1]; base_logits: [B, C]; mask: [H, W], or [B, 1, H, W] for one mask an image.
     """
     target = F.log_softmax(base_logits.detach(), dim=1)  # [B, C]
-    total = images.new_zeros(len(images))
-    for scale in scales:
-        scaled = F.log_softmax(model(scale_images(images, scale, mask, tau)).float(), dim=1)
-        total = total + F.kl_div(scaled, target, reduction="none", log_target=True).sum(1)
-    return total / len(scales)
+    scaled = torch.cat([scale_images(images, scale, mask, tau) for scale in scales])  # all scales in one pass
+    found = F.log_softmax(model(scaled).float(), dim=1).unflatten(0, (len(scales), len(images)))  # [S, B, C]
+    return F.kl_div(found, target.expand_as(found), reduction="none", log_target=True).sum(2).mean(0)
 
 
 class MSPC:
@@ -116,14 +116,15 @@ class MSPC:
         report = _Steps(progress, 2 * config.rounds + 2)
         generator = np.random.default_rng(config.seed)
         with counting(model) as count, frozen(model) as device:
-            logits = predict_logits(model, images, should_stop=should_stop)
+            pixels = on_device(images, device)
+            logits = predict_logits(model, pixels, should_stop=should_stop)
             predicted = logits.argmax(1).numpy()
             mask = torch.ones(images.shape[1:3], device=device)
             masks, flagged_per_round = [mask], []
             for number in range(1, config.rounds + 1):
                 weights = scaled_majority(
                     model,
-                    images,
+                    pixels,
                     predicted,
                     config.scales,
                     mask=mask,
@@ -136,7 +137,7 @@ class MSPC:
                 if not weights.any():
                     notes.append(f"Round {number} started with no suspicious sample, so the mask was left as it was.")
                     break
-                learned = self._learn_mask(model, images, logits, weights, mask, generator, stage, should_stop)
+                learned = self._learn_mask(model, pixels, logits, weights, mask, generator, stage, should_stop)
                 if float(learned.max()) < _COLLAPSED:
                     notes.append(
                         f"The mask collapsed to zero in round {number} (the model would see only black), "
@@ -147,7 +148,7 @@ class MSPC:
                 masks.append(mask)
             agreement = scaled_agreement(
                 model,
-                images,
+                pixels,
                 predicted,
                 config.scales,
                 mask=mask,
@@ -176,7 +177,7 @@ class MSPC:
     def _learn_mask(
         self,
         model: nn.Module,
-        images: np.ndarray,
+        images: Images,
         logits: Tensor,
         weights: np.ndarray,
         start: Tensor,
@@ -204,17 +205,48 @@ class MSPC:
             penalty.backward()
             if len(chunk):
                 scales = _draw_scales(config, generator)
-                # A backward pass for each part and scale keeps memory small; the sum of the gradients is the same.
-                for part in np.array_split(chunk, -(-len(chunk) // gradient_batch_for(device, images.shape[1]))):
-                    batch, base = to_float(images[part], device), logits[torch.from_numpy(part)].to(device)
-                    for scale in scales:
-                        divergence = scaled_divergence(model, batch, base, mask, [scale], config.tau)
-                        (divergence.sum() / len(chunk) * share / len(scales)).backward()
+                # A backward pass for each part, and for as many scales as fit, keeps memory small; the sum of the
+                # gradients is the same.
+                most = gradient_batch_for(device, images.shape[1])
+                parts = np.array_split(chunk, -(-len(chunk) // most))
+                groups = _in_groups(scales, max(1, most // len(parts[0])))
+                add_gradient = self._gradient(model, images, logits, mask, parts, share / len(chunk) / len(scales))
+                for unit in [(number, group) for number in range(len(parts)) for group in groups]:
+                    add_gradient(unit)
             optimizer.step()
             with torch.no_grad():
                 mask.clamp_(0.0, 1.0)
             progress(done, total, "")
         return mask.detach()
+
+    def _gradient(
+        self,
+        model: nn.Module,
+        images: Images,
+        logits: Tensor,
+        mask: Tensor,
+        parts: list[np.ndarray],
+        weight: float,
+    ) -> Callable[[tuple[int, list[float]]], None]:
+        """Adds the gradient of one part of a step's rows at some scales. weight: of each image at each scale."""
+        device = mask.device
+        held: dict[int, tuple[Tensor, Tensor]] = {}  # the part in work, for all of its scales
+
+        def add(unit: tuple[int, list[float]]) -> None:
+            number, scales = unit
+            if number not in held:
+                rows = parts[number]
+                held.clear()
+                held[number] = to_float(images[rows], device), logits[torch.from_numpy(rows)].to(device)
+            batch, base = held[number]
+
+            def backward(piece: slice) -> None:
+                divergence = scaled_divergence(model, batch[piece], base[piece], mask, scales, self.config.tau)
+                (divergence.sum() * weight * len(scales)).backward()
+
+            in_pieces(model, len(batch), backward)
+
+        return add
 
     def _number_of_steps(self, count: int) -> int:
         config = self.config
@@ -245,6 +277,10 @@ def _draw_scales(config: MSPCConfig, generator: np.random.Generator) -> list[flo
     if config.scales_per_step is None or config.scales_per_step >= len(config.scales):
         return list(config.scales)
     return [float(scale) for scale in generator.choice(config.scales, config.scales_per_step, replace=False)]
+
+
+def _in_groups(scales: list[float], size: int) -> list[list[float]]:
+    return [scales[first : first + size] for first in range(0, len(scales), size)]
 
 
 class _Steps:

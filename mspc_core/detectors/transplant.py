@@ -12,6 +12,7 @@ That a surprisingly small region names the target class is the observation of Wa
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -33,7 +34,9 @@ from mspc_core.detectors.regions import (
     transplant_loss,
 )
 from mspc_core.engine.device import batch_size_for, gradient_batch_for
-from mspc_core.engine.forward import counting, frozen, predict_logits, to_float
+from mspc_core.engine.forward import counting, device_of, forward_pass, frozen, predict_logits, to_float
+from mspc_core.engine.memory import in_pieces
+from mspc_core.engine.pixels import Images, on_device
 from mspc_core.errors import Progress, ShouldStop, stop_if
 
 _REFERENCE_PIXELS = 32 * 32  # prices are per pixel of an image of this size,
@@ -102,11 +105,12 @@ class Transplant:
             return report
 
         with counting(model) as count:
-            logits = predict_logits(model, images, should_stop=should_stop)
+            pixels = on_device(images, device_of(model))
+            logits = predict_logits(model, pixels, should_stop=should_stop)
             predicted = logits.argmax(1).numpy()
-            masks = self._learn_masks(model, images, logits, half(0, "learning one mask a class"), should_stop)
+            masks = self._learn_masks(model, pixels, logits, half(0, "learning one mask a class"), should_stop)
             regions = np.stack([cut_region(mask, self.config.cut) for mask in masks])
-            scores = self._score(model, images, predicted, regions, half(steps, "transplanting regions"), should_stop)
+            scores = self._score(model, pixels, predicted, regions, half(steps, "transplanting regions"), should_stop)
         self.decision_scores_ = scores
         self.threshold_ = Threshold(0.5, "natural", CATALOG["transplant"].rule)
         self.labels_ = scores > 0.5
@@ -121,7 +125,7 @@ class Transplant:
     def _learn_masks(
         self,
         model: nn.Module,
-        images: np.ndarray,
+        images: Images,
         logits: Tensor,
         progress: Progress,
         should_stop: ShouldStop | None,
@@ -154,16 +158,12 @@ class Transplant:
                 price *= _REFERENCE_PIXELS / (height * width)
                 (price * enlarged(grid[drawn], height, width).sum()).backward()
                 # Part by part, so that memory stays small; the sum of the gradients is the same.
-                for part in np.array_split(np.arange(len(rows)), -(-len(rows) // gradient_batch_for(device, height))):
-                    transplant_loss(
-                        model,
-                        to_float(images[rows[part]], device),
-                        to_float(images[others[part]], device),
-                        torch.from_numpy(predicted[rows[part]]).to(device),
-                        enlarged(grid[drawn], height, width)[torch.from_numpy(owners[part]).to(device)],
-                        weights=torch.from_numpy((1.0 / counts[owners[part]]).astype(np.float32)).to(device),
-                        cap=config.loss_cap,
-                    ).backward()
+                parts = np.array_split(np.arange(len(rows)), -(-len(rows) // gradient_batch_for(device, height)))
+                draw = np.stack([rows, others, predicted[rows], owners], 1)
+                weights = (1.0 / counts[owners]).astype(np.float32)
+                add_gradient = self._gradient(model, images, grid, drawn, draw, weights)
+                for part in parts:
+                    add_gradient(part)
                 optimizer.step()
                 with torch.no_grad():
                     grid.clamp_(0.0, 1.0)
@@ -172,10 +172,34 @@ class Transplant:
         learned: np.ndarray = masks.cpu().numpy().astype(np.float32)
         return learned
 
+    def _gradient(
+        self, model: nn.Module, images: Images, grid: Tensor, drawn: np.ndarray, draw: np.ndarray, weights: np.ndarray
+    ) -> Callable[[np.ndarray], None]:
+        """Adds the gradient of a part of a step's draw. drawn: its classes. draw: int [B, 4]: row, partner's row,
+        class, and the place of the class in `drawn`. weights: float32 [B]."""
+        device, side = grid.device, images.shape[1:3]
+
+        def backward(part: np.ndarray) -> None:
+            rows, others, wanted, owners = draw[part].T
+            transplant_loss(
+                model,
+                to_float(images[rows], device),
+                to_float(images[others], device),
+                torch.from_numpy(wanted).to(device),
+                enlarged(grid[drawn], *side)[torch.from_numpy(owners).to(device)],
+                weights=torch.from_numpy(weights[part]).to(device),
+                cap=self.config.loss_cap,
+            ).backward()
+
+        def add(part: np.ndarray) -> None:
+            in_pieces(model, len(part), lambda piece: backward(part[piece]))
+
+        return add
+
     def _score(
         self,
         model: nn.Module,
-        images: np.ndarray,
+        images: Images,
         predicted: np.ndarray,
         regions: np.ndarray,
         progress: Progress,
@@ -199,7 +223,7 @@ class Transplant:
     @staticmethod
     def _turned(
         model: nn.Module,
-        images: np.ndarray,
+        images: Images,
         predicted: np.ndarray,
         regions: np.ndarray,
         chunk: np.ndarray,
@@ -211,7 +235,8 @@ class Transplant:
         others = to_float(images[partners.ravel()], device).unflatten(0, partners.shape)
         region = torch.from_numpy(regions[predicted[chunk]]).to(device).unsqueeze(1)
         mixed = transplant(source, others, region).flatten(0, 1)
-        found = model(mixed.contiguous(memory_format=torch.channels_last)).argmax(1).view(partners.shape)
+        mixed = mixed.contiguous(memory_format=torch.channels_last)
+        found = forward_pass(model, mixed).argmax(1).view(partners.shape)
         turned: np.ndarray = (found == torch.from_numpy(predicted[chunk]).to(device)[:, None]).cpu().numpy()
         return turned
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from mspc_core import atomic
 from mspc_core.engine.device import autocast
 from mspc_core.engine.forward import device_of, to_float
+from mspc_core.engine.pixels import on_device
 from mspc_core.errors import InputError, Progress, ShouldStop, stop_if
 from mspc_core.models.checkpoint import read_tensors, write_tensors
 
@@ -94,20 +95,21 @@ def train_model(
     history = History([], [], np.zeros((0, count), dtype=np.float32))
     first = _resume(checkpoint, model, optimizer, history) if checkpoint else 0
     targets = torch.from_numpy(labels.astype(np.int64))
+    pixels = on_device(images, device)
     for epoch in range(first, config.epochs):
         model.train()
         # Seeded by epoch, so that a resumed training sees the same batches (and dropout) as an undisturbed one.
         torch.manual_seed(config.seed * 10_007 + epoch)
         generator = torch.Generator().manual_seed(config.seed * 10_007 + epoch)
         order = torch.randperm(count, generator=generator)
-        seen_loss = torch.zeros(count)
-        hits = 0
+        # On the device: to read them after each step would let it wait for the next one.
+        seen_loss, hits = torch.zeros(count, device=device), torch.zeros((), dtype=torch.int64, device=device)
         for step in range(steps):
             stop_if(should_stop)
             rows = order[step * config.batch_size : (step + 1) * config.batch_size].sort().values
             if len(rows) < 2:
                 continue  # one image alone has no batch statistics; shuffling brings it into another batch next epoch
-            batch, wanted = to_float(images[rows.numpy()], device), targets[rows].to(device)
+            batch, wanted = to_float(pixels[rows.numpy()], device), targets[rows].to(device)
             if config.augment:
                 batch = _augmented(batch, generator)
             _set_rate(optimizer, config, (epoch * steps + step) / (config.epochs * steps))
@@ -117,23 +119,23 @@ def train_model(
             optimizer.zero_grad(set_to_none=True)
             losses.mean().backward()
             optimizer.step()
-            seen_loss[rows] = losses.detach().cpu()
-            hits += int((logits.argmax(1) == wanted).sum())
+            seen_loss[rows.to(device)] = losses.detach()
+            hits += (logits.detach().argmax(1) == wanted).sum()
             if progress:
                 progress(epoch * steps + step + 1, config.epochs * steps, f"epoch {epoch + 1} of {config.epochs}")
-        loss = float(seen_loss.mean())
+        loss, accuracy = float(seen_loss.mean()), int(hits) / count
         if not math.isfinite(loss):
             raise InputError(
                 f"Training diverged in epoch {epoch + 1} (learning rate {config.peak_lr:g}): choose another model."
             )
         history.train_loss.append(loss)
-        history.train_accuracy.append(hits / count)
+        history.train_accuracy.append(accuracy)
         if epoch < _EARLY_EPOCHS:
-            history.early_losses = np.concatenate([history.early_losses, seen_loss.numpy()[None]])
+            history.early_losses = np.concatenate([history.early_losses, seen_loss.cpu().numpy()[None]])
         if checkpoint:
             _save(checkpoint, model, optimizer, history, epoch + 1)
         if on_epoch:
-            on_epoch(epoch + 1, loss, hits / count)
+            on_epoch(epoch + 1, loss, accuracy)
     model.eval()
     return history
 
