@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.conftest import Served, find_chromium, inside, serving
-from tests.e2e.steps import photograph_both, visit
+from tests.e2e.steps import MINUTE, settle
 from tests.ui.conftest import make_dataset, make_run
 from tests.ui.consensus import add_consensus
 
@@ -34,27 +33,26 @@ def log_in(page: Page, name: str, token: str) -> None:
     page.get_by_role("button", name="Log in").click()
 
 
-def test_a_link_leads_through_the_log_in_to_its_page(page: Page, opened_up: Served, made_by_hand: Path) -> None:
+def test_a_link_leads_through_the_log_in_to_its_page(page: Page, opened_up: Served) -> None:
     page.goto(opened_up.url("review"))  # the very first visit, which Streamlit answers by the page alone
-    expect(page.get_by_label("Token")).to_be_visible()
-    expect(page.get_by_test_id("stSidebarNav")).to_have_count(0)
+    token, navigation = page.get_by_label("Token"), page.get_by_test_id("stSidebarNav")
+    expect(token).to_be_visible(timeout=MINUTE)
+    expect(navigation).to_have_count(0)
     expect(page.get_by_text("signs")).to_have_count(0)
-    photograph_both(page, made_by_hand, "log-in")
     log_in(page, "Ann", "wrong-horse-battery")
-    expect(page.get_by_text("That is not the token")).to_be_visible()
+    expect(page.get_by_text("That is not the token")).to_be_visible(timeout=MINUTE)
     log_in(page, "Ann", TOKEN)
-    expect(page.get_by_role("heading", name="Review").first).to_be_visible()
     reviewer = page.get_by_label("Reviewer", exact=True)
-    expect(reviewer).to_have_value("Ann")
+    expect(reviewer).to_have_value("Ann", timeout=MINUTE)
     expect(reviewer).to_be_disabled()
-    visit(page, "Scores")  # the log-in holds from page to page
     page.reload()
-    expect(page.get_by_label("Token")).to_be_visible()  # and ends with the tab
+    expect(token).to_be_visible(timeout=MINUTE)  # a log-in ends with its tab
     log_in(page, "Ann", TOKEN)
-    expect(page.get_by_role("heading", name="Scores").first).to_be_visible()
+    expect(reviewer).to_be_visible(timeout=MINUTE)
+    settle(page)
     page.get_by_role("button", name="Log out").click()
-    expect(page.get_by_label("Token")).to_be_visible()
-    expect(page.get_by_test_id("stSidebarNav")).to_have_count(0)
+    expect(token).to_be_visible(timeout=MINUTE)
+    expect(navigation).to_have_count(0, timeout=MINUTE)
 
 
 def test_a_name_that_was_made_to_lead_here_opens_nothing(browser: Browser, app: str) -> None:
@@ -64,7 +62,7 @@ def test_a_name_that_was_made_to_lead_here_opens_nothing(browser: Browser, app: 
     try:
         page = chromium.new_page()
         page.goto(app.replace("localhost", "evil.example"))
-        expect(page.get_by_text("opens only under a name of this machine")).to_be_visible(timeout=30_000)
+        expect(page.get_by_text("opens only under a name of this machine")).to_be_visible(timeout=MINUTE)
         expect(page.get_by_test_id("stSidebarNav")).to_have_count(0)
         expect(page.get_by_text("Open the demo")).to_have_count(0)
     finally:

@@ -16,10 +16,11 @@ from mspc_core.data import store
 from mspc_core.data.source import open_source
 from mspc_core.errors import InputError
 from mspc_core.export import target
+from mspc_core.maps import job as maps
 from mspc_core.reviews import ReviewStore
 from mspc_core.runs import Run, ScanConfig
 from mspc_core.selection import read_ids
-from tests.ui.conftest import make_dataset
+from tests.ui.conftest import make_dataset, make_run
 
 As = Callable[[str | None], None]
 
@@ -99,6 +100,21 @@ def test_runs_and_data_sets_are_deleted_by_their_user_alone(acting: As) -> None:
     store.delete_dataset("hers")
     assert not run.folder.exists()
     assert store.list_datasets() == []
+
+
+def test_a_map_is_taken_up_by_whoever_asks_for_it_again(acting: As) -> None:
+    run = make_run(make_dataset())
+    acting("ann")
+    folder = maps.prepare(run)
+    acting("bob")
+    with pytest.raises(InputError, match="being made already"):
+        maps.prepare(run)
+    with pytest.raises(InputError, match="belongs to 'ann'"):
+        jobs.cancel(folder)
+    acting("ann")
+    jobs.cancel(folder)
+    acting("bob")
+    assert access.owner(maps.prepare(run)) == "bob"
 
 
 def test_what_was_there_before_is_anybodys(acting: As) -> None:
