@@ -169,7 +169,7 @@ def _ask_provider() -> None:
     from streamlit.auth_util import is_authlib_installed
 
     if not is_authlib_installed():
-        show_error("Log-in by [auth] needs the package Authlib on the server: pip install 'Authlib>=1.3.2'.")
+        show_error("[auth] needs two more packages on the server: pip install 'Authlib>=1.3.2' 'httpx>=0.24.1'.")
         return
     section = _auth_section()
     named = [str(key) for key, value in section.items() if isinstance(value, Mapping)]
