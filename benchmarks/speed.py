@@ -214,14 +214,14 @@ def published(
         score: Callable[[], Any] = lambda: begun.score(also_unmasked=True)  # noqa: E731
         parts = [(seconds_of(device, epoch), seconds_of(device, score)) for _ in range(max(1, turns // 2))]
         with torch.autocast(device.type, enabled=False):
-            exact = seconds_of(device, epoch) + seconds_of(device, score) if half_precision(device) else None
+            exact = seconds_of(device, score) if half_precision(device) else None
     scorings = rounds + 2 / 3  # the first is two thirds of the others
     one, other = (statistics.median(column) for column in zip(*parts, strict=True))
     found: dict[str, Any] = {
         "forward_equivalents_per_image": published_mspc.forward_equivalents(rounds=rounds, epochs=epochs),
         "extrapolated_from": f"one inner epoch and one scoring pass of {len(part):,} images",
         "seconds_extrapolated": round((rounds * epochs * one + scorings * other) * len(data.images) / len(part), 1),
-        "float32_takes_times": round(exact / (one + other), 2) if exact else None,
+        "float32_takes_times": round(exact / other, 2) if exact else None,
         "auroc": None,
     }
     if not whole:

@@ -51,6 +51,10 @@ def tables(result: dict[str, Any]) -> str:
         ("largest change of a score", "largest_change"),
     ):
         lines.append(_line([words, *(f"{_middle(rows, 'precision', key):.2%}" for rows in groups)]))
+    slower = [[row["published"]["float32_takes_times"] for row in rows] for rows in groups]
+    if all(value for values in slower for value in values):
+        cells = (f"{statistics.median(values):.1f} times" for values in slower)
+        lines.append(_line(["float32 takes, for the published loop (it is timed in bfloat16 above)", *cells]))
     if result["training"]:
         heads = ["training", "images", "goal", "our recipe", "plain loop", "ours is faster", "an epoch: ours", "plain"]
         lines += ["", *_head(heads), *(_line(_training(row)) for row in result["training"])]
