@@ -185,7 +185,7 @@ def test_bad_requests(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     assert "Settings are cpu, gpu" in capsys.readouterr().err
     assert main(["bench", "speed", "--data", "x", "--counts", "many"]) == 2
     assert "--counts takes whole numbers" in capsys.readouterr().err
-    monkeypatch.setitem(sys.modules, "benchmarks", None)
+    monkeypatch.setitem(sys.modules, "benchmarks.speed", None)
     assert main(["bench", "speed", "--data", "x"]) == 2
     assert "run this from there" in capsys.readouterr().err
 
