@@ -37,15 +37,15 @@ LIMIT = 2 * 2**30
 RESULT = Path("benchmarks/results/out_of_core.json")
 
 
-def build(name: str, count: int, size: int = SIZE) -> Dataset:
+def build(name: str, count: int, size: int = SIZE, classes: int = CLASSES) -> Dataset:
     """uint8 images that differ: blots of colour of their class and noise; a few hundred, turned about to make more."""
     folder = home.datasets_folder() / name
     folder.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(0)
-    coarse = generator.integers(0, 200, (CLASSES, 7, 7, 3), dtype=np.uint8)
+    coarse = generator.integers(0, 200, (classes, 7, 7, 3), dtype=np.uint8)
     side = -(-size // 7)
     each = coarse.repeat(side, axis=1).repeat(side, axis=2)[:, :size, :size]
-    block = each[np.arange(BLOCK) % CLASSES] + generator.integers(0, 50, (BLOCK, size, size, 3), dtype=np.uint8)
+    block = each[np.arange(BLOCK) % classes] + generator.integers(0, 50, (BLOCK, size, size, 3), dtype=np.uint8)
     with (folder / "pixels.u8").open("wb") as handle:
         for start in range(0, count, BLOCK):
             handle.write(np.roll(block[: count - start], start // BLOCK, axis=2).tobytes())
@@ -53,8 +53,8 @@ def build(name: str, count: int, size: int = SIZE) -> Dataset:
     manifest = pd.DataFrame(
         {
             "sample_id": [f"{n:016x}" for n in number],
-            "path": [f"{n % CLASSES}/{n:07d}.png" for n in number],
-            "label": (number % CLASSES).astype(np.int32),
+            "path": [f"{n % classes}/{n:07d}.png" for n in number],
+            "label": (number % classes).astype(np.int32),
             "split": np.full(count, "train"),
             "width": np.full(count, size, np.int32),
             "height": np.full(count, size, np.int32),
@@ -65,7 +65,7 @@ def build(name: str, count: int, size: int = SIZE) -> Dataset:
     pd.DataFrame({"path": [], "reason": []}, dtype="str").to_parquet(folder / "skipped.parquet", index=False)
     info = DatasetInfo(
         name=name,
-        classes=tuple(map(str, range(CLASSES))),
+        classes=tuple(map(str, range(classes))),
         size=size,
         count=count,
         skipped=0,
@@ -125,29 +125,35 @@ def work(name: str, detectors: tuple[str, ...]) -> None:
         raise SystemExit(f"{status.state}: {status.error}")
 
 
-def measure(name: str, detectors: tuple[str, ...]) -> dict[str, Any]:
-    """Run `work` in a process of its own; peaks of its memory in MiB, over all and in each stage."""
+def measure(name: str, detectors: tuple[str, ...], most: float) -> dict[str, Any]:
+    """Run `work` in a process of its own, for `most` seconds; peaks of memory in MiB, over all and by stage."""
     command = [sys.executable, "-m", "benchmarks.out_of_core", "--work", name, ",".join(detectors)]
     begun = time.monotonic()
     log = home.home() / f"{name}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         peaks: dict[str, dict[str, float]] = {}
-        samples = 0
+        samples, stopped = 0, False
         while process.poll() is None:
+            if time.monotonic() - begun > most:
+                stopped = True
+                process.kill()
+                process.wait()
+                break
             found = memory_of(process.pid)
             for stage in ("all", _stage(name)):
                 peak = peaks.setdefault(stage, dict.fromkeys(found, 0.0))
                 peaks[stage] = {key: max(value, found.get(key, 0.0)) for key, value in peak.items()}
             samples += 1
             time.sleep(0.1)
-    if process.returncode:
+    if process.returncode and not stopped:
         raise SystemExit(log.read_text()[-2000:])
     summary = runs.open_run(str(home.runs_folder() / f"{name}-scan")).summary()
     rounded = {stage: {key: round(value, 1) for key, value in peak.items()} for stage, peak in peaks.items()}
     return {
         "detectors": list(detectors),
-        "not_run": summary["not_run"],
+        "stopped_early": stopped,
+        "not_run": summary.get("not_run"),
         "peak_mib": rounded.pop("all"),
         "peak_mib_by_stage": rounded,
         "within_2_gib_resident": peaks["all"]["resident"] * 2**20 <= LIMIT,
@@ -186,6 +192,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--gib", type=float, default=20.0, help="size of the large store")
     parser.add_argument("--heavy-gib", type=float, default=0.6, help="size of the store for detectors that train")
+    parser.add_argument("--minutes", type=float, default=15.0, help="for each store; what was reached is reported")
     parser.add_argument("--home", type=Path, default=Path("out-of-core-home"))
     parser.add_argument("--out", type=Path, default=RESULT)
     parser.add_argument("--work", nargs=2, help=argparse.SUPPRESS)
@@ -209,7 +216,7 @@ def main() -> None:
         name = f"{kind}-{count}"
         dataset = build(name, count)
         about = {"images": count, "image_size": SIZE, "store_gib": round(dataset.pixels.nbytes / 2**30, 2)}
-        result[kind] = {**about, **measure(name, detectors)}
+        result[kind] = {**about, **measure(name, detectors, 60 * arguments.minutes)}
         shutil.rmtree(dataset.root)
         shutil.rmtree(home.runs_folder() / f"{name}-scan")
         result["machine"]["load_at_start_and_end"] = [round(load, 1), round(os.getloadavg()[0], 1)]

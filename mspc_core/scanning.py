@@ -183,14 +183,19 @@ def scanned_rows(dataset: Dataset) -> np.ndarray:
     return rows if len(rows) else np.arange(dataset.info.count)
 
 
+def samples_to_scan(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and labels of all that a scan of this data set looks at, int64 [N]."""
+    rows = scanned_rows(dataset)
+    return rows, dataset.manifest["label"].to_numpy()[rows].astype(np.int64)
+
+
 def samples_of(run: Run, config: ScanConfig, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Rows and labels of a run, int64 [N]: all scanned ones, or what cleaning an earlier run has kept of them."""
-    rows = scanned_rows(dataset)
-    manifest = dataset.manifest.iloc[rows]
-    labels = manifest["label"].to_numpy().astype(np.int64)
+    rows, labels = samples_to_scan(dataset)
     if not config.exclude:
         return rows, labels
-    return kept.keep(kept.choice_of(run.folder, config.exclude), manifest["sample_id"].to_numpy(), rows, labels)
+    names = dataset.manifest["sample_id"].to_numpy()[rows]
+    return kept.keep(kept.choice_of(run.folder, config.exclude), names, rows, labels)
 
 
 def pixels_of(dataset: Dataset, rows: np.ndarray) -> np.ndarray:

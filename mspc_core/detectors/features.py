@@ -197,6 +197,17 @@ def collect_statistics(
     return Statistics(outputs.numpy(), kept.array())
 
 
+def statistics_width(model: nn.Module) -> int:
+    """About how many statistics `collect_statistics` keeps of each image; 0 where it cannot."""
+    try:
+        layers = _telling_layers(model)
+    except InputError:
+        return 0
+    most = max(8, _MOST_STATISTICS // (_PER_CHANNEL * len(layers)))
+    widths = [getattr(layer, "num_features", 0) or getattr(layer, "out_channels", 0) for layer in layers.values()]
+    return sum(min(most, int(width)) * _PER_CHANNEL for width in widths)
+
+
 def _telling_layers(model: nn.Module) -> dict[str, nn.Module]:
     for kinds in (_BatchNorm, (nn.LayerNorm,), (nn.Conv2d, nn.Linear)):
         found: dict[str, nn.Module] = {n: module for n, module in model.named_modules() if isinstance(module, kinds)}

@@ -1,4 +1,4 @@
-"""Rows that are picked, collected and given back; and that detectors keep no pixels: memory against the number of images."""
+"""Rows that are picked, collected and given back; and that memory of detectors does not grow with the pixels."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ import torch
 from mspc_core import home as homes
 from mspc_core.detectors.surprise import principal
 from mspc_core.engine import rows
-from mspc_core.engine.rows import Collected, Picked, blocks, mapped_pages_given_back, pick, watch
+from mspc_core.engine.rows import Collected, Picked, blocks, mapped_pages_given_back, pick, watch, will_need
 
 ARRAY = np.arange(10 * 4 * 3).reshape(10, 4, 3)
 
 
 @pytest.mark.parametrize("chosen", [[7, 0, 3, 3], [2], [], [9, 8, 7]])
 @pytest.mark.parametrize(
-    "key", [slice(None), slice(1, 3), slice(0, 0), (slice(0, 2), 1), (slice(None), slice(1, 3), 0), slice(None, None, 2)]
+    "key",
+    [slice(None), slice(1, 3), slice(0, 0), (slice(0, 2), 1), (slice(None), slice(1, 3), 0), slice(None, None, 2)],
 )
 def test_picked_rows_are_those_of_indexing(chosen: list[int], key: object) -> None:
     wanted = np.array(chosen, dtype=np.int64)
@@ -62,7 +63,7 @@ def test_collected_rows_are_the_same_in_memory_and_in_a_file(home: Path, most: i
     assert isinstance(found, np.memmap) == (most == 0)
     assert found.dtype == ARRAY.dtype
     assert np.array_equal(found, ARRAY)
-    assert list(homes.scratch_folder().iterdir()) == [], "the file has no name, so that nothing is left of a killed scan"
+    assert list(homes.scratch_folder().iterdir()) == [], "the file has no name: nothing is left of a killed scan"
 
 
 def test_collected_rows_have_to_fit(home: Path) -> None:
@@ -112,12 +113,24 @@ def test_mapped_pages_are_given_back_and_can_still_be_read(tmp_path: Path) -> No
     with mapped_pages_given_back(most=2**20):
         watch(array[10:])
         before = rows._mapped()
-        assert int(array[:: 4096].sum()) == 0
+        assert int(array[::4096].sum()) == 0
         deadline = time.monotonic() + 20
         while rows._mapped() > before + size // 4 and time.monotonic() < deadline:
             time.sleep(0.05)
         assert rows._mapped() < before + size // 4
-        assert int(array[:: 4096].sum()) == 0
+        assert int(array[::4096].sum()) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pages are asked for by madvise")
+def test_rows_are_asked_for_up_to_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "IN_MEMORY", 0)
+    array = np.arange(50 * 1000, dtype=np.uint8).reshape(50, 1000)
+    array.tofile(tmp_path / "pixels")
+    mapped = np.memmap(tmp_path / "pixels", dtype=np.uint8, mode="r", shape=array.shape)
+    for part, wanted in ((mapped, [0, 49]), (mapped[7:], [42, 3]), (pick(mapped, np.array([49, 0, 3])), [0, 2])):
+        will_need(part, np.array(wanted))
+    will_need(array, np.array([3]))  # no map: nothing happens
+    assert np.array_equal(mapped, array)
 
 
 _SCAN = """
