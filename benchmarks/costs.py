@@ -66,11 +66,11 @@ def curves(turns: int) -> dict[str, Any]:
     for name, curve in CURVES.items():
         values = [point[COLUMN[name]] for point in curve]
         found[name] = {"values": values}
-        for detector in ("spc", "mixture"):
-            seconds = [statistics.median(times[point, detector]) for point in curve]
+        for kind in ("spc", "mixture"):
+            seconds = [statistics.median(times[point, kind]) for point in curve]
             slope, start = np.polyfit(values, seconds, 1)
             power = np.polyfit(np.log(values), np.log(seconds), 1)[0]
-            found[name][detector] = {
+            found[name][kind] = {
                 "seconds": [round(value, 4) for value in seconds],
                 "linear": {"start": float(start), "slope": float(slope)},
                 "power": round(float(power), 3),

@@ -165,9 +165,12 @@ def watch(array: np.ndarray) -> None:
         _maps.add(mapped)
 
 
-def will_need(array: np.ndarray, rows: np.ndarray) -> None:
-    """Tell the system which rows (int [B]) of a large map are read next. Without, a disk's read-ahead fetches up to
-    megabytes around every row that is drawn at random: one epoch over 20 GB read more than 100 GB."""
+def will_need(array: Any, rows: np.ndarray) -> None:
+    """Tell the system which rows (int [B]) of a large map are read next; nothing for anything else.
+
+    Without, a disk's read-ahead fetches up to megabytes around every row that is drawn at random: one epoch over 20 GB
+    read more than 100 GB.
+    """
     if isinstance(array, Picked):
         array, rows = array._array, array._rows[rows]
     mapped = _map_behind(array)
