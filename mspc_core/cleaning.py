@@ -12,6 +12,7 @@ import torch
 from mspc_core import evaluate
 from mspc_core.data.store import Dataset
 from mspc_core.engine.device import largest_training_batch
+from mspc_core.engine.rows import pick
 from mspc_core.errors import InputError, Progress, ShouldStop
 from mspc_core.models import normalise, train
 from mspc_core.models.zoo import ModelSpec, Normalised, build_model
@@ -68,7 +69,7 @@ def retrain(
             f"{len(rows)} images of {len(np.unique(kept))} classes are kept: training needs at least {_FEWEST} images "
             "of two classes; drop fewer."
         )
-    images = dataset.pixels[rows]
+    images = pick(dataset.pixels, rows)
     spec = ModelSpec(arch, len(dataset.info.classes), dataset.info.size)
     model, spec = fresh_model(spec, images, training.seed, device)
     chosen = train.resolve(training, len(rows), arch, largest_training_batch(device, dataset.info.size))
@@ -91,4 +92,6 @@ def held_out_accuracy(model: Normalised, dataset: Dataset) -> float | None:
     """Accuracy on the test split, or the validation split where there is no test split; None without either."""
     held = dataset.indices("test")
     held = held if len(held) else dataset.indices("val")
-    return evaluate.accuracy(model, dataset.pixels[held], dataset.manifest["label"].to_numpy()[held].astype(np.int64))
+    return evaluate.accuracy(
+        model, pick(dataset.pixels, held), dataset.manifest["label"].to_numpy()[held].astype(np.int64)
+    )

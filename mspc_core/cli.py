@@ -15,7 +15,7 @@ import typer
 
 from mspc_core import __version__
 from mspc_core.bench.cli import app as bench
-from mspc_core.console import print_dataset, print_summary, printable, progress_bar
+from mspc_core.console import estimate_lines, print_dataset, print_summary, printable, progress_bar
 from mspc_core.errors import (
     EXIT_BAD_INPUT,
     EXIT_CANCELLED,
@@ -30,7 +30,7 @@ from mspc_core.maps.cli import map_, resume_map
 from mspc_core.retrain.cli import list_lines, resume_retraining, retrain
 
 if TYPE_CHECKING:
-    from mspc_core.runs import Run
+    from mspc_core.runs import Run, ScanConfig
 
 app = typer.Typer(
     add_completion=False,
@@ -188,6 +188,7 @@ def scan(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     seed: Annotated[int, typer.Option(min=0)] = 0,
     out: Annotated[str, typer.Option(help="Run folder (resumed if it holds an unfinished run).")] = "",
+    estimate: Annotated[bool, typer.Option("--estimate", help="Only say what time and memory it will take.")] = False,
     as_json: Json = False,
 ) -> int:
     """Train (or load) a model, score every training sample, and say which are suspicious.
@@ -215,6 +216,8 @@ def scan(
         seed=seed,
     )
     runs.check(config)
+    if estimate:
+        return _estimate(config, as_json)
     folder = Path(out).absolute() if out else None
     if existing := runs.resumable(config, folder):
         print("resuming the run in this folder", file=sys.stderr)
@@ -306,6 +309,18 @@ def work(folder: str) -> int:
     if hasattr(os, "nice"):
         os.nice(5)  # whoever clicks in the app meanwhile goes first
     return _status_code(work_on(Path(folder)).state)
+
+
+def _estimate(config: ScanConfig, as_json: bool) -> int:
+    from mspc_core.data.store import open_dataset
+
+    if not config.dataset:
+        raise InputError("An estimate needs the images: store them first, with `import` or `demo`, and give the name.")
+    from mspc_core.estimating.estimate import estimate
+
+    found = estimate(config, open_dataset(config.dataset))
+    print(json.dumps(found.as_json(), ensure_ascii=False) if as_json else "\n".join(estimate_lines(found.as_json())))
+    return 0
 
 
 def _work(run: Run, as_json: bool) -> int:

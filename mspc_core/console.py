@@ -116,3 +116,30 @@ def print_dataset(name: str, as_json: bool, reused: bool = False) -> None:
             print(f"  {printable(path)}: {printable(reason)}")
         if len(skipped) > 20:
             print(f"  … and {len(skipped) - 20} more (skipped.parquet in {dataset.root})")
+
+
+def estimate_lines(found: dict[str, Any]) -> list[str]:
+    """What a scan will take, as `Estimate.as_json` says: a line a stage."""
+    lines = [
+        f"{found['images']:,} images of {found['image_size']} px, {found['classes']} classes, on {found['device']}",
+        f"{'stage':<28}{'time':>12}{'passes an image':>18}{'memory':>12}",
+    ]
+    for stage in found["stages"]:
+        low, expected, high = (count / max(1, found["images"]) for count in stage["forward_equivalents"])
+        passes = "" if not high else f"{expected:.1f}" if low == high else f"{expected:.1f} ({low:.0f}–{high:.0f})"
+        time, memory = duration(stage["seconds"]), f"{stage['memory_mib']:,} MiB"
+        lines.append(f"{stage['title']:<28}{time:>12}{passes:>18}{memory:>12}")
+    lines.append(f"{'together':<28}{duration(found['seconds']):>12}{'':>18}{found['memory_mib']['anonymous']:>8,} MiB")
+    lines.append(
+        f"and up to {found['memory_mib']['file']:,} MiB of mapped files, which the system takes back when it needs them"
+    )
+    if found["device_mib"] is not None:
+        lines.append(f"memory of the accelerator: {found['device_mib']:,} MiB")
+    return lines + [f"{name} cannot run: {printable(reason)}" for name, reason in found["not_run"].items()]
+
+
+def duration(seconds: float) -> str:
+    """About how long, for people."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"

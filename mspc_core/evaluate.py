@@ -107,7 +107,7 @@ def attack_success_rate(model: nn.Module, dataset: Dataset, notes: list[str] | N
     rows = np.sort(generator.permutation(usable)[:_MOST_TRIGGERED])
     if not len(rows):
         return None
-    triggered = recipe.attack.apply(np.array(dataset.pixels[rows]), generator, dataset.trigger())
+    triggered = recipe.attack.apply(np.asarray(dataset.pixels[rows]), generator, dataset.trigger())
     predicted = predict_logits(model, triggered).argmax(1).numpy()
     classes = len(dataset.info.classes)
     return float(attack_succeeded(predicted, labels[rows], mode, target=target, classes=classes).mean())

@@ -48,6 +48,11 @@ def lab_folder() -> Path:
     return _made(home() / "lab")
 
 
+def scratch_folder() -> Path:
+    """For intermediate results that are too large for memory: here and not in /tmp, which is memory on many systems."""
+    return _made(home() / "scratch")
+
+
 def check_name(name: str) -> str:
     """Return `name` if it can be a data set or run name, else raise `InputError`.
 

@@ -17,6 +17,7 @@ from mspc_core.data.store import Dataset
 from mspc_core.detectors.base import CleanData, Situation, obstacle
 from mspc_core.detectors.catalog import CATALOG
 from mspc_core.engine.forward import device_of
+from mspc_core.engine.rows import pick
 from mspc_core.errors import InputError
 
 _MOST_CLEAN = 2000  # the papers that use clean data take a few hundred to 2,000 images
@@ -37,7 +38,7 @@ def clean_data(dataset: Dataset, scanned: np.ndarray, split: str, seed: int) -> 
     if np.isin(rows, scanned).any():
         raise InputError(f"The split {split!r} is scanned itself, because no split is called train: do not trust it.")
     rows = np.sort(np.random.default_rng([seed, 5]).permutation(rows)[:_MOST_CLEAN])
-    return CleanData(dataset.pixels[rows], dataset.manifest["label"].to_numpy()[rows].astype(np.int64))
+    return CleanData(pick(dataset.pixels, rows), dataset.manifest["label"].to_numpy()[rows].astype(np.int64))
 
 
 def situation(labels: np.ndarray, *, trusted: bool, model: nn.Module | None = None, size: int = 32) -> Situation:

@@ -27,6 +27,7 @@ from mspc_core.detectors.mspc import PRESETS
 from mspc_core.engine.device import choose_threads, device_name, largest_training_batch, resolve_device
 from mspc_core.engine.forward import allow_half
 from mspc_core.engine.precision import Precision, choose_precision
+from mspc_core.engine.rows import mapped_pages_given_back, pick, watch
 from mspc_core.errors import InputError, Progress, ShouldStop
 from mspc_core.given import GivenModel
 from mspc_core.jobs import Reporter
@@ -61,6 +62,11 @@ _ONE_PASS = 2.0  # detectors that only read features
 def execute(folder: Path, reporter: Reporter, given: GivenModel | None = None) -> None:
     """The worker's whole task for a run folder. given: a model from memory instead of training or loading one.
     Raises `InputError` and `Cancelled`."""
+    with mapped_pages_given_back():
+        _execute(folder, reporter, given)
+
+
+def _execute(folder: Path, reporter: Reporter, given: GivenModel | None) -> None:
     run = Run(folder)
     config = run.config()
     _plan(reporter, config.detectors)
@@ -71,6 +77,7 @@ def execute(folder: Path, reporter: Reporter, given: GivenModel | None = None) -
         run.save_config(config)
 
     dataset = _data_stage(run, config, reporter)
+    watch(dataset.pixels)
     config = run.config()
     if not (run.folder / "model.json").is_file():  # a resumed run needs neither the weights' file nor a new model
         preflight(config, dataset, given)
@@ -176,21 +183,25 @@ def scanned_rows(dataset: Dataset) -> np.ndarray:
     return rows if len(rows) else np.arange(dataset.info.count)
 
 
+def samples_to_scan(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and labels of all that a scan of this data set looks at, int64 [N]."""
+    rows = scanned_rows(dataset)
+    return rows, dataset.manifest["label"].to_numpy()[rows].astype(np.int64)
+
+
 def samples_of(run: Run, config: ScanConfig, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Rows and labels of a run, int64 [N]: all scanned ones, or what cleaning an earlier run has kept of them."""
-    rows = scanned_rows(dataset)
-    manifest = dataset.manifest.iloc[rows]
-    labels = manifest["label"].to_numpy().astype(np.int64)
+    rows, labels = samples_to_scan(dataset)
     if not config.exclude:
         return rows, labels
-    return kept.keep(kept.choice_of(run.folder, config.exclude), manifest["sample_id"].to_numpy(), rows, labels)
+    names = dataset.manifest["sample_id"].to_numpy()[rows]
+    return kept.keep(kept.choice_of(run.folder, config.exclude), names, rows, labels)
 
 
 def pixels_of(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
-    """Their pixels: a view of the memory map where the rows are one block, else a copy."""
-    if len(rows) and rows[-1] - rows[0] + 1 == len(rows):
-        return dataset.pixels[rows[0] : rows[-1] + 1]
-    return dataset.pixels[rows]
+    """Their pixels, of which only those in use are in memory: a view of the map where the rows are one block, else
+    rows that are read when they are used."""
+    return pick(dataset.pixels, rows)
 
 
 def _check_usable(dataset: Dataset, rows: np.ndarray) -> None:

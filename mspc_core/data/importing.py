@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import time
 from collections import Counter, deque
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
-from mspc_core import atomic, home, quotas
-from mspc_core.data import store
+from mspc_core import access, atomic, home, quotas
+from mspc_core.data import journal, store
 from mspc_core.data.decode import Decoded, UnreadableImage, array_image, decode_image
 from mspc_core.data.source import RawSample, Skipped, Source, open_source, shown
 from mspc_core.data.store import Dataset, DatasetWriter
@@ -27,6 +29,7 @@ IMPORT_VERSION = 1
 CHUNK_ITEMS = 64
 CHUNK_BYTES = 4 * 2**20
 SPARE_BYTES = 64 * 2**20  # manifest, and something left for the rest of the system
+CHECKPOINT_SECONDS = 2.0  # at most this much decoding is lost when an import is killed
 
 _Chunk = list[RawSample | Skipped]
 _Ready = tuple[RawSample, str, Decoded] | Skipped
@@ -55,6 +58,8 @@ def import_source(
     and so the content key, does not depend on them.
 
     Raises `InputError` (nothing usable there, name taken, disk full, …) or `Cancelled`; then nothing is left behind.
+    A killed import leaves what it has decoded: the next one of the same source, size and name goes on from there, with
+    the same result as an undisturbed one.
     """
     if isinstance(size, bool) or not isinstance(size, int) or not MIN_SIZE <= size <= MAX_SIZE:
         raise InputError(f"The image size must be a whole number from {MIN_SIZE} to {MAX_SIZE}, not {size}.")
@@ -70,16 +75,21 @@ def import_source(
             return ImportResult(found, reused=True)
         stop_if(should_stop)
         clean_temporaries()
-        _check_source(opened, size)
+        resume = hashlib.sha256(f"{key}|{size}|{name}|{access.current()}".encode()).hexdigest()
+        _check_source(opened, size, journal.bytes_kept(resume))
         stored_name = name or store.free_name(home.name_from(_stem(opened)))
         threads = workers or min(8, os.cpu_count() or 1)
-        return ImportResult(_store(opened, key, stored_name, size, threads, progress, should_stop), reused=False)
+        dataset = _store(opened, key, resume, stored_name, size, threads, progress, should_stop)
+        return ImportResult(dataset, reused=False)
     except OSError as error:
         raise InputError(explain_os_error(error)) from error
 
 
 def clean_temporaries() -> int:
-    """Remove what killed imports, and killed removals of runs, left behind. Returns how many folders went."""
+    """Remove what killed imports, and killed removals of runs, left behind. Returns how many folders went.
+
+    What an import can go on with stays for a week."""
+    journal.clean()
     places = (home.datasets_folder(), home.home() / "torchvision", home.runs_folder())
     return sum(atomic.sweep(place) for place in places)
 
@@ -103,7 +113,7 @@ def _stored_already(key: str, size: int, name: str | None) -> Dataset | None:
     return dataset
 
 
-def _check_source(source: Source, size: int) -> None:
+def _check_source(source: Source, size: int, kept: int) -> None:
     classes = source.classes
     if len(classes) < 2:
         found = f"only one class, {shown(classes[0])}" if classes else "no class"
@@ -113,9 +123,9 @@ def _check_source(source: Source, size: int) -> None:
             f"{shown(Path(source.location).name)} has {len(classes):,} different labels, more than {MAX_CLASSES:,}: "
             "check that folders or labels name classes, not single images."
         )
-    quotas.check_images(source.count or 0, size)
+    quotas.check_images(max(0, (source.count or 0) - kept // (size * size * 3)), size)
     if source.count is not None:
-        needed = source.count * size * size * 3 + SPARE_BYTES
+        needed = source.count * size * size * 3 + SPARE_BYTES - kept
         free = shutil.disk_usage(home.datasets_folder()).free
         if needed > free:
             raise InputError(
@@ -127,6 +137,7 @@ def _check_source(source: Source, size: int) -> None:
 def _store(
     source: Source,
     key: str,
+    resume: str,
     name: str,
     size: int,
     threads: int,
@@ -134,19 +145,18 @@ def _store(
     should_stop: ShouldStop | None,
 ) -> Dataset:
     classes = tuple(_printable(class_name) for class_name in source.classes)
-    labels: Counter[int] = Counter()
-    done, total = 0, source.count
+    total = source.count
     with DatasetWriter(
-        name, size=size, classes=classes, kind=source.kind, source=_printable(source.location)
+        name, size=size, classes=classes, kind=source.kind, source=_printable(source.location), resume=resume
     ) as writer:
-        with closing(_decoded(source, size, threads)) as chunks:
+        done, kept_at = writer.items, time.monotonic()
+        with closing(_decoded(source, size, threads, skip=done)) as chunks:
             for chunk in chunks:
                 for item in chunk:
                     if isinstance(item, Skipped):
                         writer.skip(_printable(item.path), _printable(item.reason))
                         continue
                     sample, identity, decoded = item
-                    labels[sample.label] += 1
                     writer.add(
                         decoded.image,
                         identity=identity,
@@ -158,20 +168,24 @@ def _store(
                         mode=decoded.mode,
                     )
                 done += len(chunk)
+                if time.monotonic() - kept_at >= CHECKPOINT_SECONDS:
+                    writer.checkpoint(done)
+                    kept_at = time.monotonic()
                 _report(progress, done, total, "reading images")
                 stop_if(should_stop)
-        _check_result(writer, labels, source)
+        _check_result(writer, source)
         _report(progress, done, total, "writing the data set")
         return writer.commit(source_key=key)
 
 
-def _check_result(writer: DatasetWriter, labels: Counter[int], source: Source) -> None:
+def _check_result(writer: DatasetWriter, source: Source) -> None:
     where = shown(Path(source.location).name)
     if writer.count < 2:
         read = "No image" if writer.count == 0 else "Only one image"
         reasons = Counter(reason for _, reason in writer.skipped).most_common(1)
         why = f" ({reasons[0][1]:,} skipped: {reasons[0][0]})" if reasons else ""
         raise InputError(f"{read} in {where} could be read{why}: at least two are needed.")
+    labels = writer.labels
     if len(labels) < 2:
         only = writer.classes[next(iter(labels))]
         raise InputError(
@@ -179,12 +193,13 @@ def _check_result(writer: DatasetWriter, labels: Counter[int], source: Source) -
         )
 
 
-def _decoded(source: Source, size: int, threads: int) -> Generator[list[_Ready], None, None]:
-    """Chunks in source order. At most `threads + 2` of them are in memory, whatever the size of the source."""
+def _decoded(source: Source, size: int, threads: int, skip: int = 0) -> Generator[list[_Ready], None, None]:
+    """Chunks in source order, without the first `skip` items. At most `threads + 2` of them are in memory, whatever the
+    size of the source."""
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
     waiting: deque[Future[list[_Ready]]] = deque()
     try:
-        with closing(_chunks(source)) as chunks:
+        with closing(_chunks(source, skip)) as chunks:
             for chunk in chunks:
                 waiting.append(pool.submit(_decode_chunk, chunk, size))
                 if len(waiting) > threads + 1:
@@ -195,11 +210,11 @@ def _decoded(source: Source, size: int, threads: int) -> Generator[list[_Ready],
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _chunks(source: Source) -> Generator[_Chunk, None, None]:
+def _chunks(source: Source, skip: int = 0) -> Generator[_Chunk, None, None]:
     chunk: _Chunk = []
     weight = 0
     with closing(source.samples()) as samples:  # type: ignore[type-var]  # every source's samples() is a generator
-        for item in samples:
+        for item in islice(samples, skip, None):
             chunk.append(item)
             if isinstance(item, RawSample):
                 weight += len(item.data) if isinstance(item.data, bytes) else item.data.nbytes

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from mspc_core.engine.device import batch_size_for
 from mspc_core.engine.forward import check_finite, frozen, to_float
+from mspc_core.engine.rows import Collected
 from mspc_core.errors import InputError, Progress, ShouldStop, stop_if
 from mspc_core.models.zoo import feature_layer
 
@@ -29,7 +30,7 @@ _BatchNorm = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 @dataclass(frozen=True)
 class Features:
     """logits: [N, C]. penultimate: [N, D], empty ([N, 0]) unless asked for. batch_norm: layer name → [N, …], in the
-    order of the layers. All float32."""
+    order of the layers. All float32; maps of files where they are large."""
 
     logits: np.ndarray
     penultimate: np.ndarray
@@ -83,14 +84,24 @@ def collect_features(
     norms = batch_norms(model) if BATCH_NORM in layers else {}
     summary = pool or (lambda _, __, outputs: channel_extremes(outputs))
     seen: dict[str, list[Tensor]] = {name: [] for name in (PENULTIMATE, *norms)}
+    wanted = ([PENULTIMATE] if before is not None else []) + list(norms)
+    kept = {name: Collected(len(images)) for name in wanted}
+
+    def keep(count: int) -> None:
+        if before is not None and sum(map(len, seen[PENULTIMATE])) != count:
+            raise InputError("The last linear layer is not used once for each image, so its features cannot be read.")
+        if any(sum(map(len, seen[name])) != count for name in norms):
+            raise InputError("A BatchNorm layer is not used once for each image, so its statistics cannot be read.")
+        for name in wanted:
+            kept[name].add(torch.cat(seen[name]).numpy())
+            seen[name].clear()
+
     with _hooked(before, norms, summary, seen):
-        outputs = _read(model, images, batch_size, progress, should_stop)
-    if before is not None and len(images) and sum(map(len, seen[PENULTIMATE])) != len(images):
-        raise InputError("The last linear layer is not used once for each image, so its features cannot be read.")
+        outputs = _read(model, images, batch_size, keep, progress, should_stop)
     return Features(
         logits=outputs.numpy(),
-        penultimate=_joined(seen[PENULTIMATE], len(images)),
-        batch_norm={name: _joined(seen[name], len(images)) for name in norms},
+        penultimate=kept[PENULTIMATE].array() if PENULTIMATE in kept else np.zeros((len(images), 0), np.float32),
+        batch_norm={name: kept[name].array() for name in norms},
     )
 
 
@@ -126,16 +137,19 @@ def _read(
     model: nn.Module,
     images: np.ndarray,
     batch_size: int | None,
+    after: Callable[[int], None],
     progress: Progress | None,
     should_stop: ShouldStop | None,
 ) -> Tensor:
-    """Pass every image through the model, for hooks to watch; logits float32 [N, C]. Raises as `collect_features`."""
+    """Pass every image through the model, for hooks to watch; logits float32 [N, C]. after: called with the number of
+    images of each batch, for what the hooks saw to be taken away. Raises as `collect_features`."""
     logits: list[Tensor] = []
     with frozen(model) as device, torch.inference_mode():
         step = batch_size or batch_size_for(device, images.shape[1])
         for start in range(0, len(images), step):
             stop_if(should_stop)
             logits.append(model(to_float(images[start : start + step], device)).float().cpu())
+            after(len(logits[-1]))
             if progress:
                 progress(min(start + step, len(images)), len(images), "reading features")
     outputs = torch.cat(logits) if logits else torch.empty(0, 0)
@@ -143,13 +157,9 @@ def _read(
     return outputs
 
 
-def _joined(parts: list[Tensor], count: int) -> np.ndarray:
-    found: np.ndarray = torch.cat(parts).numpy() if parts else np.zeros((count, 0), dtype=np.float32)
-    return found
-
-
 class Statistics(NamedTuple):
-    """logits: float32 [N, C]. statistics: float32 [N, D], what every layer shows, summed up."""
+    """logits: float32 [N, C]. statistics: float32 [N, D], what every layer shows, summed up; a
+    map of a file where it is large."""
 
     logits: np.ndarray
     statistics: np.ndarray
@@ -171,13 +181,31 @@ def collect_statistics(
     layers = _telling_layers(model)
     most = max(8, _MOST_STATISTICS // (_PER_CHANNEL * len(layers)))
     parts: dict[str, list[Tensor]] = {name: [] for name in layers}
+    kept = Collected(len(images))  # 32 kB a sample
+
+    def keep(count: int) -> None:
+        # A layer that is used several times, or not once for each image, has no row for each image.
+        whole = [torch.cat(found) for found in parts.values() if sum(map(len, found)) == count]
+        if not whole:
+            raise InputError("No layer of this architecture is used once for each image: its features cannot be read.")
+        kept.add(torch.cat(whole, 1).numpy())
+        for found in parts.values():
+            found.clear()
+
     with _hooked(None, layers, lambda _, __, found: _sum_up(found, most, seed), parts):
-        outputs = _read(model, images, None, progress, should_stop)
-    # A layer that is used several times, or not once for each image, has no row for each image.
-    whole = [torch.cat(found) for found in parts.values() if sum(map(len, found)) == len(images)]
-    if not whole:
-        raise InputError("No layer of this architecture is used once for each image: its features cannot be read.")
-    return Statistics(outputs.numpy(), torch.cat(whole, 1).numpy())
+        outputs = _read(model, images, None, keep, progress, should_stop)
+    return Statistics(outputs.numpy(), kept.array())
+
+
+def statistics_width(model: nn.Module) -> int:
+    """About how many statistics `collect_statistics` keeps of each image; 0 where it cannot."""
+    try:
+        layers = _telling_layers(model)
+    except InputError:
+        return 0
+    most = max(8, _MOST_STATISTICS // (_PER_CHANNEL * len(layers)))
+    widths = [getattr(layer, "num_features", 0) or getattr(layer, "out_channels", 0) for layer in layers.values()]
+    return sum(min(most, int(width)) * _PER_CHANNEL for width in widths)
 
 
 def _telling_layers(model: nn.Module) -> dict[str, nn.Module]:

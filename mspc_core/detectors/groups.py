@@ -19,7 +19,8 @@ from sklearn.cluster import KMeans
 from sklearn.covariance import ledoit_wolf_shrinkage
 
 _MOST_APART = 50  # classes; with more, one is so small a part that leaving it out changes little
-_MOST_READ = 50_000  # samples that the shrinkage is worked out from
+_MOST_READ = 50_000  # samples that the shrinkage is worked out from,
+_MOST_VALUES = 50_000 * 512  # and values: 200 MB
 _TINY = 1e-12
 
 
@@ -98,7 +99,7 @@ def kinds(logits: np.ndarray, label: int) -> float:
 
 def _shrinkage(features: np.ndarray, members: dict[int, np.ndarray], count: int) -> float:
     """How much S_e is shrunk. From every k-th sample where there are many: the share falls with their number."""
-    step = -(-count // _MOST_READ)
+    step = -(-count // max(1, min(_MOST_READ, _MOST_VALUES // max(1, features.shape[1]))))
     rest = np.concatenate([_centred(features[rows])[::step] for rows in members.values()])
     return float(ledoit_wolf_shrinkage(rest, assume_centered=True)) * len(rest) / max(1, count)
 

@@ -31,6 +31,7 @@ from mspc_core.detectors.features import collect_features, collect_statistics
 from mspc_core.detectors.groups import kinds, split_classes, unit_length
 from mspc_core.detectors.surprise import cross_ridge, principal
 from mspc_core.engine.forward import counting
+from mspc_core.engine.rows import Collected, blocks, pick
 from mspc_core.errors import Progress, ShouldStop, stop_if
 
 _COMPARED = 6  # classes, for one to stand out from
@@ -89,7 +90,7 @@ class Mixture:
             recognised = np.flatnonzero(found.predicted == labels)
             classes, notes = members_of(labels[recognised], _MINIMUM)
             members = {label: recognised[rows] for label, rows in classes.items()}
-            splits = split_classes(unit_length(found.penultimate), members, config.seed) if members else {}
+            splits = split_classes(_directions(found.penultimate), members, config.seed) if members else {}
             index = anomaly_index(np.array([split.statistic for split in splits.values()]))
             for (label, split), stands_out in zip(splits.items(), index, strict=True):
                 stop_if(should_stop)
@@ -102,7 +103,7 @@ class Mixture:
                     split, mixed = split.turned_over(), mixed[::-1]
                 margin = split.margin
                 if ratio > 1.0:
-                    margin = self._refined(model, images[own], margin, should_stop)
+                    margin = self._refined(model, pick(images, own), margin, should_stop)
                 scores[own] = both(ratio, margin)
                 rows.append(
                     {
@@ -149,3 +150,11 @@ class Mixture:
                 break
             margin = drawn
         return margin
+
+
+def _directions(features: np.ndarray) -> np.ndarray:
+    """Features [N, D] scaled to unit length, block by block: they may be a map of a file."""
+    found = Collected(len(features))
+    for _, part in blocks(features):
+        found.add(unit_length(part))
+    return found.array()

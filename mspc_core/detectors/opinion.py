@@ -19,13 +19,14 @@ from torch import nn
 
 from mspc_core.engine.device import largest_training_batch
 from mspc_core.engine.forward import predict_logits, to_float
+from mspc_core.engine.rows import Collected, pick
 from mspc_core.errors import InputError, Progress, ShouldStop, stop_if
 from mspc_core.models.train import History, TrainConfig, resolve, train_model
 from mspc_core.models.zoo import ModelSpec, build_model
 
 _SMALLEST, _LARGEST = 8, 32  # side of the blurred image
 _SHARP = 64  # largest side of the images in the first training
-_CHUNK = 1024
+_CHUNK_PIXELS = 1024 * 32 * 32  # that are shrunk at a time
 _TRAINING_COST = 3  # forward-equivalents of a training step: forward, and backward to activations and weights
 
 
@@ -64,12 +65,12 @@ def shrunk(images: np.ndarray, side: int) -> np.ndarray:
     """Area averaging: uint8 [N, H, W, 3] → [N, side, side, 3]."""
     if images.shape[1:3] == (side, side):
         return images
-    parts = []
-    for start in range(0, len(images), _CHUNK):
-        batch = to_float(images[start : start + _CHUNK], torch.device("cpu"))
+    kept, each = Collected(len(images)), max(1, _CHUNK_PIXELS // (images.shape[1] * images.shape[2]))
+    for start in range(0, len(images), each):
+        batch = to_float(images[start : start + each], torch.device("cpu"))
         small = F.interpolate(batch, size=(side, side), mode="area")
-        parts.append((small * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy())
-    return np.concatenate(parts)
+        kept.add((small * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy())
+    return kept.array()
 
 
 def slow_to_learn(losses: np.ndarray, labels: np.ndarray, quickest: float) -> np.ndarray:
@@ -122,12 +123,13 @@ def second_opinion(
             if progress:
                 progress(round(1000 * min(1.0, (before + size * step / max(1, of)) / total)), 1000, message)
 
-        model = _fresh(data[rows], classes, seed + number, device)
+        shown_here = pick(data, rows)
+        model = _fresh(shown_here, classes, seed + number, device)
         recipe = TrainConfig(epochs=length, augment=augment, seed=seed + number)
         recipe = resolve(recipe, len(rows), "small-cnn", largest_training_batch(device, data.shape[1]))
         # Training seeds the global generator.
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            history = train_model(model, data[rows], labels[rows], recipe, progress=report, should_stop=should_stop)
+            history = train_model(model, shown_here, labels[rows], recipe, progress=report, should_stop=should_stop)
         done += size
         return model, history
 

@@ -27,6 +27,7 @@ from mspc_core.detectors.patterns import Split, split_class
 from mspc_core.detectors.regions import CLASSES_PER_STEP
 from mspc_core.engine.device import gradient_batch_for
 from mspc_core.engine.forward import counting, frozen, predict_logits, to_float
+from mspc_core.engine.rows import blocks, pick
 from mspc_core.errors import InputError, Progress, ShouldStop, stop_if
 
 _FEWEST = 10  # samples of a class that can be split
@@ -89,7 +90,7 @@ class Pattern:
             learned = self._learn(model, images, predicted, classes, progress, should_stop)
             masks = np.zeros((classes, *images.shape[1:3]), dtype=np.float32)
             small = shrunk(images, min(config.side, images.shape[1]))
-            total = small.reshape(len(small), -1).sum(0, dtype=np.float64)
+            total = sum(part.reshape(len(part), -1).sum(0, dtype=np.float64) for _, part in blocks(small))
             for label in np.unique(predicted):
                 stop_if(should_stop)
                 own = np.flatnonzero(predicted == label)
@@ -166,11 +167,11 @@ class Pattern:
         return found
 
     def _split(self, small: np.ndarray, own: np.ndarray, total: np.ndarray, learned: np.ndarray) -> Split | None:
-        mine = small[own].astype(np.float32) / 255
-        rest = len(small) - len(own)
+        mine, rest = pick(small, own), len(small) - len(own)
         if not rest or not np.abs(learned).any():
             return None
-        elsewhere = (total / 255 - mine.reshape(len(own), -1).sum(0, dtype=np.float64)) / rest
+        own_total = sum(part.reshape(len(part), -1).sum(0, dtype=np.float64) for _, part in blocks(mine))
+        elsewhere = (total - own_total) / 255 / rest
         first = _resized(learned, small.shape[1])
         return split_class(
             mine, elsewhere.reshape(small.shape[1:]), first, rounds=self.config.rounds, seed=self.config.seed

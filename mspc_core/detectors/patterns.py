@@ -8,11 +8,15 @@ its presence.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
+from mspc_core.engine.rows import blocks
+
 _FEWEST = 5  # samples on each side of a split
+_BLOCK = 512  # images in memory at a time
 
 
 class Split(NamedTuple):
@@ -53,11 +57,21 @@ def matched_filter(pattern: np.ndarray, noise: np.ndarray) -> np.ndarray:
 
     Natural images have most of their power at low frequencies; dividing by it lets fine patterns count.
     """
-    power = np.zeros((*noise.shape[1:2], noise.shape[2] // 2 + 1, noise.shape[3]))
-    for start in range(0, len(noise), 512):
-        power += (np.abs(np.fft.rfft2(noise[start : start + 512], axes=(1, 2))) ** 2).sum(0)
-    power = power / len(noise)
-    power += 1e-6 * power.mean() + 1e-12
+    power = np.zeros(())
+    for _, part in blocks(noise, _BLOCK):
+        power = power + _power(part)
+    return _filter(pattern, power / len(noise))
+
+
+def _power(noise: np.ndarray) -> np.ndarray:
+    """Sum of the power spectra of images [B, H, W, 3]: [H, W // 2 + 1, 3]."""
+    found: np.ndarray = (np.abs(np.fft.rfft2(noise, axes=(1, 2))) ** 2).sum(0)
+    return found
+
+
+def _filter(pattern: np.ndarray, power: np.ndarray) -> np.ndarray:
+    """pattern [H, W, 3] divided by the mean power spectrum of what it is to be told from."""
+    power = power + 1e-6 * power.mean() + 1e-12
     found: np.ndarray = np.fft.irfft2(np.fft.rfft2(pattern, axes=(0, 1)) / power, s=pattern.shape[:2], axes=(0, 1))
     return found
 
@@ -65,18 +79,20 @@ def matched_filter(pattern: np.ndarray, noise: np.ndarray) -> np.ndarray:
 def split_class(own: np.ndarray, others_mean: np.ndarray, first: np.ndarray, *, rounds: int, seed: int) -> Split | None:
     """Split a class into samples with and without a common additive pattern, starting from the direction `first`.
 
-    own: float32 [M, H, W, 3] in [0, 1]; others_mean: mean image of the other classes; first: [H, W, 3]. None where no
-    split with at least 5 samples on each side is found. The side with the pattern is the one that lies farther from
-    the other classes, which have none of it.
+    own: uint8, or float32 in [0, 1], [M, H, W, 3], read in blocks, because a class may be larger than memory;
+    others_mean: mean image of the other classes; first: [H, W, 3]. None where no split with at least 5 samples on each
+    side is found. The side with the pattern is the one that lies farther from the other classes, which have none of it.
     """
     probability, separation = two_kinds(_outputs(own, first), seed)
     present = probability > 0.5
     for _ in range(rounds):
         if min(present.sum(), (~present).sum()) < _FEWEST:
             return None
-        with_it, without = own[present].mean(0), own[~present].mean(0)
-        rest = own - np.where(present[:, None, None, None], with_it, without)
-        direction = matched_filter(with_it - without, rest)
+        with_it, without = _means(own, present)
+        power = np.zeros(())
+        for rows, images in _floats(own):
+            power = power + _power(images - np.where(present[rows, None, None, None], with_it, without))
+        direction = _filter(with_it - without, power / len(own))
         outputs = _outputs(own, direction)
         probability, separation = two_kinds(outputs, seed)
         again = probability > 0.5
@@ -88,10 +104,28 @@ def split_class(own: np.ndarray, others_mean: np.ndarray, first: np.ndarray, *, 
     elsewhere = float((others_mean * direction).sum())
     if abs(outputs[present].mean() - elsewhere) < abs(outputs[~present].mean() - elsewhere):
         present, probability = ~present, 1.0 - probability
-    pattern = own[present].mean(0) - own[~present].mean(0)
-    return Split(present, probability, separation, pattern.astype(np.float32))
+    with_it, without = _means(own, present)
+    return Split(present, probability, separation, with_it - without)
+
+
+def _floats(images: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Blocks of images as float32 in [0, 1]."""
+    for rows, part in blocks(images, _BLOCK):
+        yield rows, part.astype(np.float32) / 255 if part.dtype == np.uint8 else part
+
+
+def _means(images: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean images with and without the pattern, float32 [H, W, 3]. present: bool [M], some of either kind."""
+    total = np.zeros((2, *images.shape[1:]))
+    for rows, part in _floats(images):
+        for kind, own in enumerate((present[rows], ~present[rows])):
+            total[kind] += part[own].sum(0, dtype=np.float64)
+    with_it, without = total / np.array([present.sum(), (~present).sum()]).reshape(2, 1, 1, 1)
+    return with_it.astype(np.float32), without.astype(np.float32)
 
 
 def _outputs(images: np.ndarray, direction: np.ndarray) -> np.ndarray:
-    found: np.ndarray = images.reshape(len(images), -1) @ direction.reshape(-1).astype(np.float32)
-    return found.astype(np.float64)
+    weights, found = direction.reshape(-1).astype(np.float32), np.zeros(len(images))
+    for rows, part in _floats(images):
+        found[rows] = part.reshape(len(part), -1) @ weights
+    return found

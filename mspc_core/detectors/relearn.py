@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from mspc_core.engine.device import autocast, largest_training_batch
 from mspc_core.engine.forward import counting, device_of, to_float
+from mspc_core.engine.rows import will_need
 from mspc_core.errors import InputError, Progress, ShouldStop, stop_if
 
 _ATTEMPTS = 3  # a training that diverges is begun again at a tenth of the rate
@@ -113,6 +114,7 @@ def _train(
                 if len(rows) < 2:
                     continue  # one image alone has no batch statistics; it is in another batch next epoch
                 wanted = targets[torch.from_numpy(rows)].to(device)
+                will_need(images, rows)
                 with autocast(device, True):
                     logits = learner(to_float(images[rows], device))
                 loss = F.cross_entropy(logits.float(), wanted)

@@ -25,6 +25,7 @@ from mspc_core.detectors.features import collect_features
 from mspc_core.detectors.relearn import Recipe, train_anew
 from mspc_core.detectors.thresholds import one_class_note, top_share
 from mspc_core.engine.forward import counting, predict_logits
+from mspc_core.engine.rows import blocks
 from mspc_core.errors import InputError, Progress, ShouldStop
 from mspc_core.models.zoo import feature_layer
 
@@ -118,7 +119,7 @@ class SDFCT:
                     progress=after(number * len(images)),
                     should_stop=should_stop,
                 )
-                distance = np.square(moved.penultimate - plain.penultimate, dtype=np.float64).sum(1)
+                distance = _squared_distances(moved.penultimate, plain.penultimate)
                 distances += distance
                 rows.append({**transformation._asdict(), "mean_distance": float(distance.mean())})
         self.decision_scores_ = distances / len(drawn)
@@ -135,6 +136,14 @@ class SDFCT:
             forward_equivalents=equivalents + count.equivalents,
         )
         return self
+
+
+def _squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Of the rows of two arrays [N, D], which may be maps of files, float64 [N]."""
+    found = np.zeros(len(first))
+    for part, rows in blocks(first):
+        found[part] = np.square(rows - second[part], dtype=np.float64).sum(1)
+    return found
 
 
 class Transformation(NamedTuple):

@@ -7,15 +7,19 @@ is close to noise on clean data, whatever the features of an image are; poisoned
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mspc_core.engine.rows import blocks
+
 _FOLDS = 5
 _LEAST, _MOST = 0.05, 0.98  # a calibrated probability never claims certainty
 _FEWEST = 10  # samples that a refinement can learn a direction from
+_POWER_ITERATIONS = 2
 _FIRST_PENALTY, _PENALTY = 3e-3, 3e-4  # of a ridge regression, for each sample
 
 
@@ -87,19 +91,62 @@ def best_cut(scores: np.ndarray, odds: np.ndarray) -> tuple[int, float]:
 def principal(features: np.ndarray, count: int, seed: int) -> Tensor:
     """The leading principal components of standardised features, float32 [N, ≤count]; total variance at most 1.
 
-    features: float32 [N, D]. Constant features drop out.
+    features: float32 [N, D], read block by block: at 32 kB a sample they may be a map of a file. Constant features drop
+    out. The steps are those of `torch.svd_lowrank` (Halko et al. 2009, algorithm 5.1, two power iterations), which
+    wants all values in memory.
     """
-    values = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))
-    spread = values.std(0)
-    used = spread > 1e-6 * (spread.max() + 1e-12)
-    values = values[:, used]  # a copy, so that it can be changed in place: it is large
-    values.sub_(values.mean(0)).div_(spread[used])
-    if not values.shape[1]:
+    values = _Standardised(features)
+    if not values.width:
         return torch.zeros(len(features), 1)
+    wanted = min(count, len(features), values.width)
+    tall = len(features) >= values.width
+    onto, back = (values.times, values.transposed_times) if tall else (values.transposed_times, values.times)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        left, size, _ = torch.svd_lowrank(values, q=min(count, *values.shape), niter=2)
-    return left * size / values.shape[1] ** 0.5
+        basis = onto(torch.randn(values.width if tall else len(features), wanted))
+    basis = torch.linalg.qr(basis).Q
+    for _ in range(_POWER_ITERATIONS):
+        basis = torch.linalg.qr(onto(torch.linalg.qr(back(basis)).Q)).Q
+    left, size, right = torch.linalg.svd(back(basis).T, full_matrices=False)
+    left = basis @ left if tall else right.T
+    return left * size / values.width**0.5
+
+
+class _Standardised:
+    """Features [N, D] with mean 0 and deviation 1 in every column that is not constant; never whole in memory."""
+
+    def __init__(self, features: np.ndarray) -> None:
+        self._features = features
+        columns = features.shape[1]
+        mean, squares = np.zeros(columns), np.zeros(columns)
+        for _, part in blocks(features):
+            mean += part.sum(0, dtype=np.float64)
+        mean /= max(1, len(features))
+        for _, part in blocks(features):
+            squares += ((part - mean) ** 2).sum(0)
+        spread = np.sqrt(squares / max(1, len(features) - 1))
+        self._used = np.flatnonzero(spread > 1e-6 * (spread.max(initial=0.0) + 1e-12))
+        self._mean = mean[self._used].astype(np.float32)
+        self._spread = spread[self._used].astype(np.float32)
+        self.width = len(self._used)
+
+    def _blocks(self) -> Iterator[tuple[slice, Tensor]]:
+        for rows, part in blocks(self._features):
+            yield rows, torch.from_numpy((part[:, self._used].astype(np.float32) - self._mean) / self._spread)
+
+    def times(self, right: Tensor) -> Tensor:
+        """X R, [N, q]. right: [D, q]."""
+        found = torch.empty(len(self._features), right.shape[1])
+        for rows, part in self._blocks():
+            found[rows] = part @ right
+        return found
+
+    def transposed_times(self, left: Tensor) -> Tensor:
+        """Xᵀ L, [D, q]. left: [N, q]."""
+        found = torch.zeros(self.width, left.shape[1])
+        for rows, part in self._blocks():
+            found += part.T @ left[rows]
+        return found
 
 
 def cross_ridge(inputs: Tensor, targets: Tensor, weights: Tensor, penalty: float, folds: Tensor) -> np.ndarray:

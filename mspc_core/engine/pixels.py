@@ -84,7 +84,7 @@ def batches(
     is a device of its own to keep busy, and 0 on the CPU, whose threads all compute.
     """
     if ahead is None:
-        ahead = _AHEAD if device.type == "cuda" and isinstance(images, np.ndarray) else 0
+        ahead = _AHEAD if device.type == "cuda" and not isinstance(images, DeviceImages) else 0
     chunks = (rows[start : start + step] for start in starts)
     if not ahead:
         for chunk in chunks:

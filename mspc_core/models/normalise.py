@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from mspc_core.engine.forward import predict_logits
+from mspc_core.engine.rows import blocks, pick
 from mspc_core.errors import InputError
 from mspc_core.models.checkpoint import load_checkpoint
 from mspc_core.models.zoo import ModelSpec, Normalised
@@ -32,8 +33,13 @@ class Choice:
 
 def pixel_statistics(images: np.ndarray) -> tuple[Triple, Triple]:
     """Mean and standard deviation of each channel in [0, 1], from an even sample of uint8 images [N, H, W, 3]."""
-    chosen = images[np.linspace(0, len(images) - 1, min(len(images), 2 * _SAMPLE)).astype(int)] / 255.0
-    mean, std = chosen.mean((0, 1, 2)), np.maximum(chosen.std((0, 1, 2)), 0.05)
+    rows = np.linspace(0, len(images) - 1, min(len(images), 2 * _SAMPLE)).astype(int)
+    levels, counts = np.arange(256) / 255.0, np.zeros((3, 256), dtype=np.int64)
+    for _, part in blocks(pick(images, rows)):  # as numbers, 2,048 large images would take gigabytes
+        counts += [np.bincount(part[..., channel].ravel(), minlength=256) for channel in range(3)]
+    shares = counts / counts.sum(1, keepdims=True)
+    mean = shares @ levels
+    std = np.maximum(np.sqrt((shares * (levels - mean[:, None]) ** 2).sum(1)), 0.05)
     return tuple(np.round(mean, 4).tolist()), tuple(np.round(std, 4).tolist())
 
 

@@ -20,6 +20,7 @@ from mspc_core import atomic
 from mspc_core.engine.device import autocast
 from mspc_core.engine.forward import device_of, to_float
 from mspc_core.engine.pixels import on_device
+from mspc_core.engine.rows import will_need
 from mspc_core.errors import InputError, Progress, ShouldStop, stop_if
 from mspc_core.models.checkpoint import read_tensors, write_tensors
 
@@ -109,6 +110,7 @@ def train_model(
             rows = order[step * config.batch_size : (step + 1) * config.batch_size].sort().values
             if len(rows) < 2:
                 continue  # one image alone has no batch statistics; shuffling brings it into another batch next epoch
+            will_need(pixels, rows.numpy())  # pixels may be a map of more than fits into memory
             batch, wanted = to_float(pixels[rows.numpy()], device), targets[rows].to(device)
             if config.augment:
                 batch = _augmented(batch, generator)

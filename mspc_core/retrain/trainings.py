@@ -20,6 +20,7 @@ from mspc_core import atomic, cleaning, evaluate
 from mspc_core.data.store import Dataset
 from mspc_core.engine.device import device_name, largest_training_batch
 from mspc_core.engine.forward import predict_logits
+from mspc_core.engine.rows import pick
 from mspc_core.errors import Progress, ShouldStop
 from mspc_core.models import checkpoint, train
 from mspc_core.models.zoo import Normalised
@@ -84,7 +85,7 @@ def trained(
         "notes": [],
         "train_loss": found.history.train_loss,
         "train_accuracy_per_epoch": found.history.train_accuracy,
-        "train_accuracy": evaluate.accuracy(found.model, dataset.pixels[rows], labels),
+        "train_accuracy": evaluate.accuracy(found.model, pick(dataset.pixels, rows), labels),
         "val_accuracy": found.accuracy,
         "attack_success_rate": found.attack_success_rate,
     }
@@ -116,7 +117,7 @@ def class_figures(model: nn.Module, dataset: Dataset) -> dict[str, float | None]
     rows = held_out(dataset)
     if not len(rows):
         return dict.fromkeys(dataset.info.classes)
-    predicted = predict_logits(model, dataset.pixels[rows]).argmax(1).numpy()
+    predicted = predict_logits(model, pick(dataset.pixels, rows)).argmax(1).numpy()
     labels = dataset.manifest["label"].to_numpy()[rows].astype(np.int64)
     return figures.per_class_accuracy(predicted, labels, dataset.info.classes)
 

@@ -18,7 +18,7 @@ ALLOWED = {
     "mspc_core": {"mspc_core"},
 }
 LAYERS = {
-    "mspc_core.engine": {"engine", "errors"},
+    "mspc_core.engine": {"engine", "errors", "home"},
     # The second opinion trains a small model of its own.
     "mspc_core.detectors": {"detectors", "models", "engine", "errors"},
     "mspc_core.models": {"models", "engine", "errors", "atomic"},

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import hashlib
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +12,7 @@ import numpy as np
 import pytest
 
 from mspc_core import home
-from mspc_core.data import importing, store
+from mspc_core.data import importing, journal, store
 from mspc_core.data.importing import clean_temporaries, import_source
 from mspc_core.data.source import RawSample, Skipped
 from mspc_core.data.store import DatasetWriter
@@ -184,3 +188,118 @@ def test_real_cifar10_pixels_are_those_pillow_decodes() -> None:
     for row in (0, 4_999, 9_999):
         expected = np.asarray(Image.open(io.BytesIO(column[row].as_py()["bytes"])).convert("RGB"))
         np.testing.assert_array_equal(dataset.pixels[row], expected)
+
+
+_KILLED = """
+import os, signal, sys
+from mspc_core.data import importing, journal, store
+
+importing.CHECKPOINT_SECONDS, importing.CHUNK_ITEMS = 0.0, 10
+keep, left = store.DatasetWriter.checkpoint, int(sys.argv[2])
+
+def checkpoint(writer, items):
+    global left
+    keep(writer, items)
+    left -= 1
+    if left == 0:
+        writer._pixels.write(bytes(500))  # begun, and never heard of again
+        writer._pixels.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+store.DatasetWriter.checkpoint = checkpoint
+importing.import_source(sys.argv[1], size=16, workers=2)
+"""
+
+
+def _kill_import(source: Path, after: int) -> None:
+    done = subprocess.run([sys.executable, "-c", _KILLED, str(source), str(after)], check=False, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+def _all_of(dataset: store.Dataset) -> tuple[object, ...]:
+    left_out = {"name", "created"}
+    info = {key: value for key, value in vars(dataset.info).items() if key not in left_out}
+    manifest, skipped = dataset.manifest, dataset.skipped()
+    return info, manifest.to_dict("list"), manifest.dtypes.to_dict(), skipped.to_dict("list"), dataset.pixels.tobytes()
+
+
+def _with_all_kinds(tmp_path: Path) -> Path:
+    source = fill(tmp_path / "many", many(60) | {"even/0003.jpg": b"no", "odd/notes.txt": b"hi"})
+    rows = "".join(f"{path.relative_to(source)},{path.parent.name}\n" for path in sorted(source.rglob("*.*")))
+    (source / "list.csv").write_text("path,label\n" + rows + rows)  # everything twice: numbered identities
+    return source / "list.csv"
+
+
+def test_a_killed_import_goes_on_and_stores_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = _with_all_kinds(tmp_path)
+    for _ in range(2):  # killed, and killed again after some more
+        _kill_import(source, after=3)
+    read = []
+    decode = importing._decode
+    monkeypatch.setattr(importing, "_decode", lambda sample, size: read.append(1) or decode(sample, size))
+    seen: list[int] = []
+    resumed = import_source(str(source), size=16, progress=lambda done, *_: seen.append(done)).dataset
+    assert 0 < len(read) <= 124 - 60, "60 items were decoded before"
+    assert seen[1] >= 60, "progress does not begin anew"
+    whole = import_source(str(source), size=16, name="whole").dataset
+    assert _all_of(resumed) == _all_of(whole)
+    assert sorted(path.name for path in resumed.root.iterdir()) == sorted(path.name for path in whole.root.iterdir())
+    assert {path.name for path in home.datasets_folder().iterdir()} == {"whole", "list"}
+
+
+@pytest.mark.parametrize("damage", ["pixels", "cut pixels", "part", "empty part", "no part", "strange part"])
+def test_what_a_killed_import_left_is_not_believed_unless_it_is_whole(tmp_path: Path, damage: str) -> None:
+    source = _with_all_kinds(tmp_path)
+    _kill_import(source, after=4)
+    (left,) = home.datasets_folder().glob(".tmp-resume-*")
+    second = left / "parts" / "00000002.json"
+    if damage == "pixels":
+        content = bytearray((left / "pixels.u8").read_bytes())
+        content[15 * 16 * 16 * 3] ^= 1
+        (left / "pixels.u8").write_bytes(content)
+    elif damage == "cut pixels":
+        os.truncate(left / "pixels.u8", 15 * 16 * 16 * 3 + 7)
+    elif damage == "part":
+        second.write_text(second.read_text().replace('"train"', '"test"', 1))
+    elif damage == "empty part":
+        second.write_text("")
+    elif damage == "strange part":
+        second.write_text('{"rows": [[1, 2], "x", null], "skipped": [3], "items": "many", "digest": []}')
+    else:
+        second.unlink()
+    resumed = import_source(str(source), size=16).dataset
+    whole = import_source(str(source), size=16, name="whole").dataset
+    assert _all_of(resumed) == _all_of(whole)
+
+
+def test_an_import_beside_another_one_of_the_same_source_writes_elsewhere(tmp_path: Path) -> None:
+    source = str(fill(tmp_path / "pets", two_classes()))
+    lock = None
+
+    def hold(*_: object) -> None:
+        nonlocal lock
+        if lock is None:
+            key = importing._source_key(importing.open_source(source))
+            resume = hashlib.sha256(f"{key}|16|None|None".encode()).hexdigest()
+            lock = journal.claim(journal.folder_of(resume))
+
+    dataset = import_source(source, size=16, progress=hold).dataset
+    assert lock is not None
+    assert dataset.info.count == 3
+    assert journal.folder_of("").parent.joinpath(Path(lock.name).parent).is_dir(), "what the other one writes stays"
+    lock.close()
+
+
+def test_ctrl_c_keeps_what_was_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importing, "CHECKPOINT_SECONDS", 0.0)
+    source = str(fill(tmp_path / "many", many(200)))
+
+    def interrupt(done: int, *_: object) -> None:
+        if done >= 128:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        import_source(source, size=16, progress=interrupt)
+    first: list[int] = []
+    import_source(source, size=16, progress=lambda done, *_: first.append(done))
+    assert first[1] >= 192

@@ -32,7 +32,7 @@ def test_shrinking_by_hand() -> None:
 
 
 def test_shrinking_in_chunks_equals_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opinion, "_CHUNK", 3)
+    monkeypatch.setattr(opinion, "_CHUNK_PIXELS", 3 * 16 * 16)
     images = np.random.default_rng(0).integers(0, 256, (7, 16, 16, 3), dtype=np.uint8)
     found = shrunk(images, 4)
     for row in range(7):

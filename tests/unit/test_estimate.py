@@ -1,0 +1,89 @@
+"""`scan --estimate`: counts are those that detectors report, and nothing is started."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mspc_core import home as homes
+from mspc_core.cli import main
+from mspc_core.console import duration
+from mspc_core.data.store import DatasetWriter
+from mspc_core.detectors import REGISTRY, create
+from mspc_core.detectors.base import CleanData
+from mspc_core.detectors.opinion import Blinding
+from mspc_core.engine.forward import predict_logits
+from mspc_core.estimating.counts import COUNTS, Facts, Work
+from mspc_core.estimating.estimate import seconds_of
+from mspc_core.estimating.prices import Prices
+
+SMALLER: dict[str, dict[str, Any]] = {
+    "mspc": {"inner_steps": 3, "rounds": 1},
+    "transplant": {"steps": 4},
+    "pattern": {"steps": 3, "rounds": 2},
+    "second_opinion": {"blinding": Blinding(first_epochs=1, epochs=1), "components": 5},
+    "cognitive_distillation": {"steps": 2},
+    "abl": {"epochs": 1},
+    "sdfct": {"epochs": 1, "transformations": 2},
+}
+FOUND_LATER = {"mspc", "transplant", "pattern", "mixture", "second_opinion", "ibd_psc", "beatrix"}
+
+
+def test_every_detector_has_a_count() -> None:
+    assert COUNTS.keys() == REGISTRY.keys()
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_the_count_is_what_the_detector_reports(name: str, tiny_model: Any, random_images: np.ndarray) -> None:
+    labels = predict_logits(tiny_model, random_images).argmax(1).numpy()
+    kind = type(create(name).config)
+    config = kind(**SMALLER.get(name, {}))
+    clean = CleanData(random_images[:30], labels[:30])
+    sizes, trusted = (np.unique(found, return_counts=True)[1] for found in (labels, clean.labels))
+    work = COUNTS[name](Facts(sizes, 4, 16, trusted, norms=5, statistics=500, features=256), config)
+    detector = create(name, config).fit(tiny_model, random_images, labels=labels, clean=clean)
+    low, expected, high = map(round, work.equivalents)
+    assert low <= expected <= high
+    assert low <= detector.artifacts_.forward_equivalents <= high
+    if name not in FOUND_LATER:
+        assert low == high
+
+
+def test_time_is_work_times_prices() -> None:
+    prices = Prices(forward=1.0, scaled=10.0, gradient=100.0, training=1000.0, small={16: 0.5}, flop=1e-3)
+    work = Work(forwards=2, scaled=3, gradients=4, trained=5, small={16: 8}, flops=7000)
+    assert seconds_of(work, prices) == pytest.approx(2 + 30 + 400 + 5000 + 4 + 7)
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(0.2, "0 s"), (89, "89 s"), (300, "5 min"), (7200, "2.0 h")])
+def test_durations_are_said_in_words(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+def test_an_estimate_starts_nothing(home: Path, random_images: np.ndarray, capsys: pytest.CaptureFixture[str]) -> None:
+    with DatasetWriter("noise", size=16, classes=["a", "b"], kind="test", source="test") as writer:
+        for number, image in enumerate(random_images):
+            writer.add(image, identity=f"{number:016x}", path=f"{number}.png", label=number % 2)
+        writer.commit(source_key="test")
+    command = ["scan", "noise", "--detectors", "spc,beatrix", "--epochs", "2", "--device", "cpu", "--estimate"]
+    assert main([*command, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [stage["name"] for stage in found["stages"]] == ["data", "model", "spc"]
+    assert found["stages"][2]["forward_equivalents"] == [480, 480, 480]
+    assert found["seconds"] == pytest.approx(sum(stage["seconds"] for stage in found["stages"]), abs=0.2)
+    assert all(stage["seconds"] > 0 for stage in found["stages"])
+    assert found["memory_mib"]["resident"] == found["memory_mib"]["anonymous"] + found["memory_mib"]["file"]
+    assert found["memory_mib"]["anonymous"] >= max(stage["memory_mib"] for stage in found["stages"]) > 0
+    assert (found["images"], found["classes"], found["epochs"], found["device_mib"]) == (40, 2, 2, None)
+    assert "clean data" in found["not_run"]["beatrix"]
+    assert list(homes.runs_folder().iterdir()) == []
+
+
+def test_an_estimate_needs_stored_images(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["scan", "demo", "--estimate"]) == 2
+    assert "store them first" in capsys.readouterr().err
+    assert list(homes.runs_folder().iterdir()) == []
