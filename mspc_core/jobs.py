@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
@@ -215,13 +215,14 @@ def _own(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _turn(folder: Path, device: str, reporter: Reporter) -> Iterator[None]:
-    """Hold the device. Waits while another job holds it or an older one is queued for it."""
-    lock = home.home() / f"device-{home.name_from(device)}.lock"
+    """Hold the device, or all of several ("cuda:0+cuda:1"). Waits while another job holds one of them or an older one
+    is queued for it; nothing is held meanwhile."""
+    locks = [home.home() / f"device-{home.name_from(lane)}.lock" for lane in device.split("+")]
     while True:
         if reporter.should_stop():
             raise Cancelled
-        with held(lock) as mine:
-            if mine and not _older_waiting(folder, reporter.status):
+        with ExitStack() as stack:
+            if all([stack.enter_context(held(lock)) for lock in locks]) and not _older_waiting(folder, reporter.status):
                 yield
                 return
         reporter.waiting()
@@ -239,7 +240,7 @@ def _older_waiting(folder: Path, own: JobStatus) -> bool:
             status = read_status(other)
         except InputError:
             continue
-        if status.state != "queued" or status.device != own.device:
+        if status.state != "queued" or not set(status.device.split("+")) & set(own.device.split("+")):
             continue
         if (status.created, other.name) < (own.created, folder.name):
             return True

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mspc_core.engine import distributed
 from mspc_core.engine.device import batch_size_for
 from mspc_core.engine.forward import check_finite, frozen, to_float
 from mspc_core.errors import InputError, Progress, ShouldStop, stop_if
@@ -85,12 +86,13 @@ def collect_features(
     seen: dict[str, list[Tensor]] = {name: [] for name in (PENULTIMATE, *norms)}
     with _hooked(before, norms, summary, seen):
         outputs = _read(model, images, batch_size, progress, should_stop)
-    if before is not None and len(images) and sum(map(len, seen[PENULTIMATE])) != len(images):
+    penultimate = _joined(seen[PENULTIMATE]) if before is not None else torch.empty(len(images), 0)
+    if len(penultimate) != len(images):
         raise InputError("The last linear layer is not used once for each image, so its features cannot be read.")
     return Features(
         logits=outputs.numpy(),
-        penultimate=_joined(seen[PENULTIMATE], len(images)),
-        batch_norm={name: _joined(seen[name], len(images)) for name in norms},
+        penultimate=penultimate.numpy() if len(images) else np.zeros((0, 0), dtype=np.float32),
+        batch_norm={name: _joined(seen[name]).numpy() for name in norms},
     )
 
 
@@ -133,19 +135,19 @@ def _read(
     logits: list[Tensor] = []
     with frozen(model) as device, torch.inference_mode():
         step = batch_size or batch_size_for(device, images.shape[1])
-        for start in range(0, len(images), step):
+        for start in distributed.batches(len(images), step):
             stop_if(should_stop)
             logits.append(model(to_float(images[start : start + step], device)).float().cpu())
             if progress:
                 progress(min(start + step, len(images)), len(images), "reading features")
-    outputs = torch.cat(logits) if logits else torch.empty(0, 0)
+    outputs = _joined(logits)
     check_finite(outputs)
     return outputs
 
 
-def _joined(parts: list[Tensor], count: int) -> np.ndarray:
-    found: np.ndarray = torch.cat(parts).numpy() if parts else np.zeros((count, 0), dtype=np.float32)
-    return found
+def _joined(parts: list[Tensor]) -> Tensor:
+    """[N, …] of what this process has read, or of what all have that share the pass."""
+    return distributed.gather_rows(torch.cat(parts) if parts else torch.empty(0, 0))
 
 
 class Statistics(NamedTuple):
@@ -174,7 +176,7 @@ def collect_statistics(
     with _hooked(None, layers, lambda _, __, found: _sum_up(found, most, seed), parts):
         outputs = _read(model, images, None, progress, should_stop)
     # A layer that is used several times, or not once for each image, has no row for each image.
-    whole = [torch.cat(found) for found in parts.values() if sum(map(len, found)) == len(images)]
+    whole = [rows for rows in map(_joined, parts.values()) if len(rows) == len(images)]
     if not whole:
         raise InputError("No layer of this architecture is used once for each image: its features cannot be read.")
     return Statistics(outputs.numpy(), torch.cat(whole, 1).numpy())

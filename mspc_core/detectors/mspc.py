@@ -11,7 +11,7 @@ image leaves the scoring as soon as the majority of its scales is decided.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from mspc_core.detectors.base import SCALES, Artifacts, CleanData, Needs, Threshold
 from mspc_core.detectors.catalog import CATALOG
+from mspc_core.engine import distributed
 from mspc_core.engine.device import gradient_batch_for
 from mspc_core.engine.forward import (
     counting,
@@ -205,16 +206,40 @@ class MSPC:
             if len(chunk):
                 scales = _draw_scales(config, generator)
                 # A backward pass for each part and scale keeps memory small; the sum of the gradients is the same.
-                for part in np.array_split(chunk, -(-len(chunk) // gradient_batch_for(device, images.shape[1]))):
-                    batch, base = to_float(images[part], device), logits[torch.from_numpy(part)].to(device)
-                    for scale in scales:
-                        divergence = scaled_divergence(model, batch, base, mask, [scale], config.tau)
-                        (divergence.sum() / len(chunk) * share / len(scales)).backward()
+                parts = np.array_split(chunk, -(-len(chunk) // gradient_batch_for(device, images.shape[1])))
+                units = [(number, scale) for number in range(len(parts)) for scale in scales]
+                add_gradient = self._gradient(model, images, logits, mask, parts, (len(chunk), share, len(scales)))
+                distributed.accumulate(mask, units, add_gradient)
             optimizer.step()
             with torch.no_grad():
                 mask.clamp_(0.0, 1.0)
             progress(done, total, "")
-        return mask.detach()
+        return distributed.from_leader(mask.detach())
+
+    def _gradient(
+        self,
+        model: nn.Module,
+        images: np.ndarray,
+        logits: Tensor,
+        mask: Tensor,
+        parts: list[np.ndarray],
+        weights: tuple[int, float, int],
+    ) -> Callable[[tuple[int, float]], None]:
+        """Adds the gradient of one part of a step's rows at one scale. weights: rows in the step, their share of the
+        batch they stand for, and the number of scales."""
+        device, (size, share, scales) = mask.device, weights
+        held: dict[int, tuple[Tensor, Tensor]] = {}  # the part in work, for all of its scales
+
+        def add(unit: tuple[int, float]) -> None:
+            number, scale = unit
+            if number not in held:
+                rows = parts[number]
+                held.clear()
+                held[number] = to_float(images[rows], device), logits[torch.from_numpy(rows)].to(device)
+            divergence = scaled_divergence(model, *held[number], mask, [scale], self.config.tau)
+            (divergence.sum() / size * share / scales).backward()
+
+        return add
 
     def _number_of_steps(self, count: int) -> int:
         config = self.config

@@ -12,6 +12,7 @@ That a surprisingly small region names the target class is the observation of Wa
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -32,6 +33,7 @@ from mspc_core.detectors.regions import (
     transplant,
     transplant_loss,
 )
+from mspc_core.engine import distributed
 from mspc_core.engine.device import batch_size_for, gradient_batch_for
 from mspc_core.engine.forward import counting, frozen, predict_logits, to_float
 from mspc_core.errors import Progress, ShouldStop, stop_if
@@ -153,24 +155,46 @@ class Transplant:
                 optimizer.zero_grad()
                 price *= _REFERENCE_PIXELS / (height * width)
                 (price * enlarged(grid[drawn], height, width).sum()).backward()
+                weights = (1.0 / counts[owners]).astype(np.float32)
+                draw = np.stack([rows, others, predicted[rows], owners], 1)
                 # Part by part, so that memory stays small; the sum of the gradients is the same.
-                for part in np.array_split(np.arange(len(rows)), -(-len(rows) // gradient_batch_for(device, height))):
-                    transplant_loss(
-                        model,
-                        to_float(images[rows[part]], device),
-                        to_float(images[others[part]], device),
-                        torch.from_numpy(predicted[rows[part]]).to(device),
-                        enlarged(grid[drawn], height, width)[torch.from_numpy(owners[part]).to(device)],
-                        weights=torch.from_numpy((1.0 / counts[owners[part]]).astype(np.float32)).to(device),
-                        cap=config.loss_cap,
-                    ).backward()
+                parts = np.array_split(np.arange(len(rows)), -(-len(rows) // gradient_batch_for(device, height)))
+                add_gradient = self._gradient(model, images, grid, drawn, draw, weights)
+                distributed.accumulate(grid, parts, add_gradient)
                 optimizer.step()
                 with torch.no_grad():
                     grid.clamp_(0.0, 1.0)
                 progress(step + 1, steps, "")
-            masks = enlarged(grid.detach(), height, width)
+            masks = enlarged(distributed.from_leader(grid.detach()), height, width)
         learned: np.ndarray = masks.cpu().numpy().astype(np.float32)
         return learned
+
+    def _gradient(
+        self,
+        model: nn.Module,
+        images: np.ndarray,
+        grid: Tensor,
+        drawn: np.ndarray,
+        draw: np.ndarray,
+        weights: np.ndarray,
+    ) -> Callable[[np.ndarray], None]:
+        """Adds the gradient of a part of a step's draw. drawn: its classes. draw: int [B, 4]: row, partner's row,
+        class, and the place of the class in `drawn`. weights: float32 [B]."""
+        device, side = grid.device, images.shape[1:3]
+
+        def add(part: np.ndarray) -> None:
+            rows, others, wanted, owners = draw[part].T
+            transplant_loss(
+                model,
+                to_float(images[rows], device),
+                to_float(images[others], device),
+                torch.from_numpy(wanted).to(device),
+                enlarged(grid[drawn], *side)[torch.from_numpy(owners).to(device)],
+                weights=torch.from_numpy(weights[part]).to(device),
+                cap=self.config.loss_cap,
+            ).backward()
+
+        return add
 
     def _score(
         self,
@@ -182,18 +206,19 @@ class Transplant:
         should_stop: ShouldStop | None,
     ) -> np.ndarray:
         """Share of partners that take the sample's predicted class once its region is on them, float64 [N]."""
-        scores = np.zeros(len(images))
+        scores, turned = np.zeros(len(images)), []
         partners_of = draw_partners(predicted, self.config.partners, self.config.seed)
         with_region = np.flatnonzero([region.any() for region in regions])  # classes
         rows = np.flatnonzero(np.isin(predicted, with_region) & (partners_of[:, 0] >= 0))
         with frozen(model) as device, torch.inference_mode():
             step = max(1, batch_size_for(device, images.shape[1]) // self.config.partners)
-            for start in range(0, len(rows), step):
+            for start in distributed.batches(len(rows), step):
                 stop_if(should_stop)
                 chunk = rows[start : start + step]
-                turned = self._turned(model, images, predicted, regions, chunk, partners_of[chunk], device)
-                scores[chunk] = turned.mean(1)
+                found = self._turned(model, images, predicted, regions, chunk, partners_of[chunk], device)
+                turned.append(found.mean(1))
                 progress(min(start + step, len(rows)), len(rows), "")
+        scores[rows] = distributed.gather_array(np.concatenate([np.zeros(0), *turned]))
         return scores
 
     @staticmethod

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mspc_core.engine import distributed
 from mspc_core.engine.device import autocast, batch_size_for
 from mspc_core.errors import InputError, Progress, ShouldStop, stop_if
 
@@ -32,7 +33,7 @@ class ForwardCount:
 
 @contextmanager
 def counting(model: nn.Module) -> Iterator[ForwardCount]:
-    """Count every image that passes through `model` inside the block."""
+    """Count every image that passes through `model` inside the block, in all processes that share the work."""
     count = ForwardCount()
 
     def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -45,6 +46,7 @@ def counting(model: nn.Module) -> Iterator[ForwardCount]:
         yield count
     finally:
         handle.remove()
+    count.forwards, count.backwards = distributed.total(count.forwards, count.backwards)
 
 
 @contextmanager
@@ -108,13 +110,13 @@ def predict_logits(
     found = []
     with frozen(model) as device, torch.inference_mode():
         step = batch_size or batch_size_for(device, images.shape[1])
-        for start in range(0, len(rows), step):
+        for start in distributed.batches(len(rows), step):
             stop_if(should_stop)
             batch = to_float(images[rows[start : start + step]], device)
             found.append(model(batch).float().cpu())
             if progress:
                 progress(min(start + step, len(rows)), len(rows), "predicting")
-    logits = torch.cat(found) if found else torch.empty(0, 0)  # [N, C]
+    logits = distributed.gather_rows(torch.cat(found) if found else torch.empty(0, 0))  # [N, C]
     check_finite(logits)
     return logits
 
@@ -151,7 +153,8 @@ def scaled_agreement(
     agreement = np.zeros((len(rows), len(scales)), dtype=bool)
     with frozen(model) as device, torch.inference_mode():
         step = batch_size or batch_size_for(device, images.shape[1])
-        for start in range(0, len(rows), step):
+        own = distributed.batches(len(rows), step)
+        for start in own:
             chunk = rows[start : start + step]
             batch = to_float(images[chunk], device)
             wanted = torch.from_numpy(np.asarray(predicted)[chunk]).to(device)
@@ -161,7 +164,7 @@ def scaled_agreement(
                 agreement[start : start + len(chunk), column] = (found == wanted).cpu().numpy()
             if progress:
                 progress(min(start + step, len(rows)), len(rows), "comparing scaled predictions")
-    return agreement
+    return distributed.gather_array(agreement[own.start : own.stop])
 
 
 def scaled_majority(
