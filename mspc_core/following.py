@@ -64,6 +64,7 @@ def lead(work: Callable[[Path, Reporter], None], folder: Path, reporter: Reporte
         if not lost and isinstance(error, Cancelled):
             raise
         (folder / "cancel").unlink(missing_ok=True)
+        reporter.log_exception()
         raise InputError(f"{lost or error} What was finished is kept: resume the run to go on from there.") from error
     else:
         distributed.leave()

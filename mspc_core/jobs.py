@@ -137,20 +137,32 @@ def start(folder: Path) -> None:
         write_status(folder, queued("Waiting to start."))
         # Threads that spin while they wait steal the second core from the browser and from other jobs.
         environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "BACKDOOR_LENS_HOME": str(home.home())}
+        processes = int(read_config(folder).get("processes") or 1)
+        if processes > 1:  # each gets its part of the cores; torchrun would give it one
+            environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+        else:  # torchrun hands nothing on: there the first process takes the lock itself, once it has started
+            environment[INHERITED_LOCK] = str(lock.fileno())
         try:
             with (folder / "log.txt").open("ab") as log:
                 subprocess.Popen(
-                    [sys.executable, "-m", "mspc_core", "work", str(folder)],
+                    [sys.executable, *_launcher(processes), "-m", "mspc_core", "work", str(folder)],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
                     cwd=Path(__file__).resolve().parent.parent,
-                    env={**environment, INHERITED_LOCK: str(lock.fileno())},
-                    pass_fds=[lock.fileno()],
+                    env=environment,
+                    pass_fds=[lock.fileno()] if processes == 1 else [],
                     start_new_session=True,
                 )
         except OSError as error:  # no memory for another process, or too many of them
             raise InputError(str(fail(folder, explain_os_error(error)).error)) from error
+
+
+def _launcher(processes: int) -> list[str]:
+    """torchrun for several processes on this machine (`mspc_core.following`); nothing for one."""
+    if processes == 1:
+        return []
+    return ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
 
 
 def run(

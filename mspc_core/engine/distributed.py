@@ -306,9 +306,10 @@ def _meet() -> None:
 
 @contextmanager
 def _collective() -> Iterator[None]:
-    """torch reports a lost or silent process as a RuntimeError of many wordings."""
+    """torch reports a lost or silent process as a RuntimeError of many wordings; they go into the log."""
     try:
         yield
     except RuntimeError as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
-        raise PeerLost(f"The connection between the processes of this job broke ({reason}).") from error
+        if "timed out" in str(error).lower() or "timeout" in str(error).lower():
+            raise PeerLost(f"Another process of this job has not answered for {patience():.0f} s.") from error
+        raise PeerLost("The connection to another process of this job broke.") from error
