@@ -56,7 +56,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         check((sys.argv[1:] if arguments is None else arguments)[0])
         result = app(args=arguments, prog_name="python -m mspc_core", standalone_mode=False)
-        return result if isinstance(result, int) else 0
+        status = result if isinstance(result, int) else 0
+        dismiss(status)
+        return status
     except InputError as error:
         message = str(error)
     except typer.TyperException as error:

@@ -20,6 +20,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from mspc_core.engine import distributed
 from mspc_core.engine.peers import Abandoned, PeerLost, Peers, connect, processes, rank
@@ -29,6 +30,7 @@ from mspc_core.reporter import Reporter
 
 _SHARED = ("scan", "resume", "work")
 _GRACE = 20.0  # seconds after SIGTERM; torchrun kills after 30
+_LAST_WORD = 5.0  # seconds that the leader has for its last line
 _UNDERSTOOD = 3.0  # seconds in which the lock of a process that died must be free
 
 
@@ -67,16 +69,17 @@ def lead(work: Callable[[Path, Reporter], None], folder: Path, reporter: Reporte
         reporter.log_exception()
         raise InputError(f"{lost or error} What was finished is kept: resume the run to go on from there.") from error
     else:
+        dismiss(0)
         distributed.leave()
-    finally:
-        dismiss()
 
 
-def dismiss() -> None:
-    """The leader has nothing more to do: let the others end."""
-    if processes() > 1 and not rank():
+def dismiss(status: int = EXIT_BAD_INPUT) -> None:
+    """The leader has nothing more to do: let the others end, once, with this status. One that ended well while the
+    leader failed would have torchrun wait for minutes on other machines."""
+    if processes() > 1 and not rank() and not _DISMISSED:
+        _DISMISSED.append(status)
         try:
-            connected().tell({"step": "end"})
+            connected().tell({"step": "end", "status": status})
         except (RuntimeError, InputError):
             return  # nobody is there
 
@@ -89,6 +92,7 @@ def connected() -> Peers:
 
 
 _CONNECTION: list[Peers] = []
+_DISMISSED: list[int] = []
 
 
 def follow() -> int:
@@ -101,7 +105,7 @@ def follow() -> int:
         peers = connected()
         message = peers.hear()
         if message["step"] != "begin":
-            return 0
+            return _ended(message)
         folder = Path(message["folder"])
         with held(_lock(folder, peers.number), patience=2.0) as mine:
             if not mine:
@@ -109,8 +113,7 @@ def follow() -> int:
             peers.watch = _leader_lives(folder)
             _lock(folder, peers.number).write_text(f"{os.getpid()} {socket.gethostname()}\n")
             distributed.join(peers, message["device"])
-            _Follower(folder).run(peers)
-        return 0
+            return _ended(_Follower(folder).run(peers))
     except PeerLost:
         _leave_word(peers, folder, None)
         return EXIT_BAD_INPUT
@@ -127,7 +130,8 @@ class _Follower:
 
         self.part = Part(folder)
 
-    def run(self, peers: Peers) -> None:
+    def run(self, peers: Peers) -> dict[str, Any]:
+        """Until the leader's last message, which is returned."""
         while (message := peers.hear())["step"] != "end":
             if message["step"] == "abandon":
                 continue
@@ -138,7 +142,17 @@ class _Follower:
                 pass
             peers.done()
         peers.close()
-        distributed.leave()
+        if not message["status"]:
+            distributed.leave()
+        return message
+
+
+def _ended(message: dict[str, Any]) -> int:
+    """The exit status that the leader gave. After a failure it speaks first: torchrun ends all when one has failed."""
+    status = int(message["status"])
+    if status:
+        time.sleep(_LAST_WORD)
+    return status
 
 
 def _lock(folder: Path, number: int) -> Path:

@@ -99,7 +99,7 @@ def test_other_commands_run_once(home: Path, monkeypatch: pytest.MonkeyPatch, ca
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
     told: list[str] = []
-    monkeypatch.setattr(cli, "dismiss", lambda: told.append("end"))
+    monkeypatch.setattr(cli, "dismiss", lambda *_: told.append("end"))
     assert cli.main(["list"]) == 2
     assert (
         capsys.readouterr().err
