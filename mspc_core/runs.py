@@ -46,10 +46,11 @@ NORMALISATIONS = ("auto", "data", "none", "half", "imagenet", "cifar10")
 class ScanConfig:
     """What a scan does. dataset: name of a stored data set; filled in by the run when `source` still has to be
     imported (or is "demo"). checkpoint: the user's own weights instead of training. epochs 0: chosen by data size.
-    trusted: the split ("val" or "test") that is handed as clean data to detectors that need it; "" for none.
-    parent: the run whose cleaned set this one scans; exclude: the list in this run's folder of what was left out or
-    relabelled (`mspc_core.retrain.kept`), "" where everything is scanned. processes: that the app starts for it on this
-    machine, one a GPU; torchrun decides for itself."""
+    threads: that compute; 0 is measured when the run begins, and the number kept. trusted: the split ("val" or "test")
+    that is handed as clean data to detectors that need it; "" for none. parent: the run whose cleaned set this one
+    scans; exclude: the list in this run's folder of what was left out or relabelled (`mspc_core.retrain.kept`), ""
+    where everything is scanned. processes: that the app starts for it on this machine, one a GPU; torchrun decides for
+    itself."""
 
     source: str
     dataset: str = ""
@@ -65,6 +66,7 @@ class ScanConfig:
     device: str = "auto"
     processes: int = 1
     seed: int = 0
+    threads: int = 0
     kind: str = "scan"
     content_key: str = ""
     parent: str = ""
@@ -293,11 +295,13 @@ def resumable(config: ScanConfig, folder: Path | None) -> Run | None:
 
 
 def same_scan(stored: ScanConfig, asked: ScanConfig) -> bool:
-    """Would `asked` do what the run of `stored` does? What a run fills in itself (data set, size, epochs) may differ
-    from what was asked, unless it was asked for explicitly."""
+    """Would `asked` do what the run of `stored` does? What a run fills in itself (data set, size, epochs,
+    threads) may differ from what was asked, unless it was asked for explicitly."""
     if asked.dataset and asked.dataset != stored.dataset:
         return False
     if asked.epochs and asked.epochs != stored.epochs:
+        return False
+    if asked.threads and asked.threads != stored.threads:
         return False
     filled = replace(
         asked,
@@ -305,6 +309,7 @@ def same_scan(stored: ScanConfig, asked: ScanConfig) -> bool:
         size=stored.size,
         epochs=stored.epochs,
         processes=stored.processes,
+        threads=stored.threads,
         versions=stored.versions,
         content_key=stored.content_key,
     )

@@ -13,7 +13,7 @@ from typing import Any
 from mspc_core import obstacles
 from mspc_core.engine import distributed
 from mspc_core.engine.device import choose_threads, resolve_device
-from mspc_core.engine.forward import predict_logits
+from mspc_core.engine.forward import allow_half, predict_logits
 from mspc_core.maps.features import keep_part
 from mspc_core.models.zoo import ModelSpec, Normalised, build_model
 from mspc_core.runs import Run
@@ -24,7 +24,6 @@ class Part:
     """The state that a follower keeps between steps: the data, and the model once there is one."""
 
     def __init__(self, folder: Path) -> None:
-        choose_threads()
         self.run = Run(folder)
         self.model: Normalised | None = None
         self._loaded = False
@@ -47,6 +46,7 @@ class Part:
         elif name == "measure":
             measured(self.model, self.dataset, self.images, self.labels, [])
         elif name == "table":
+            allow_half(self.model, message["half"])
             with keep_part(self.run, self.model) if message["keep"] else nullcontext():
                 predict_logits(self.model, self.images)
         elif name == "detector":
@@ -60,6 +60,7 @@ class Part:
         """The data, once the leader has it: before the first step it may still be imported."""
         self.config = self.run.config()
         self.device = resolve_device(self.config.device)
+        choose_threads(self.config.threads, self.device)
         self.dataset = self.run.dataset()
         self.rows, self.labels = samples_of(self.run, self.config, self.dataset)
         self.images = pixels_of(self.dataset, self.rows)

@@ -79,7 +79,15 @@ def summarise(
             },
             "model": {
                 key: about.get(key)
-                for key in ("arch", "trained_here", "train_accuracy", "val_accuracy", "attack_success_rate", "notes")
+                for key in (
+                    "arch",
+                    "trained_here",
+                    "train_accuracy",
+                    "val_accuracy",
+                    "attack_success_rate",
+                    "precision",
+                    "notes",
+                )
             },
             "detectors": records,
             "not_run": not_run,

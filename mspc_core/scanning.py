@@ -16,15 +16,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
-from mspc_core import cleaning, detectors, evaluate, obstacles, verdict
+from mspc_core import atomic, cleaning, detectors, evaluate, obstacles, verdict
 from mspc_core import given as given_model
 from mspc_core import scan_results as results
 from mspc_core.data.store import Dataset, open_dataset
-from mspc_core.detectors.base import CleanData, Detector, config_as_json
+from mspc_core.detectors.base import SCALES, CleanData, Detector, config_as_json
 from mspc_core.detectors.mspc import PRESETS
 from mspc_core.engine import distributed
 from mspc_core.engine.device import choose_threads, device_name, largest_training_batch, resolve_device
+from mspc_core.engine.forward import allow_half
+from mspc_core.engine.precision import Precision, choose_precision
 from mspc_core.errors import InputError, Progress, ShouldStop
 from mspc_core.given import GivenModel
 from mspc_core.jobs import Reporter
@@ -62,8 +65,11 @@ def execute(folder: Path, reporter: Reporter, given: GivenModel | None = None) -
     run = Run(folder)
     config = run.config()
     _plan(reporter, config.detectors)
-    choose_threads()
     device = resolve_device(config.device)
+    threads = choose_threads(config.threads, device)
+    if threads != config.threads:
+        config = replace(config, threads=threads)
+        run.save_config(config)
 
     dataset = _data_stage(run, config, reporter)
     config = run.config()
@@ -77,9 +83,15 @@ def execute(folder: Path, reporter: Reporter, given: GivenModel | None = None) -
         model, about = given_model.use(run.folder, given, dataset, images, labels)
     else:
         model, about = _model_stage(run, config, dataset, images, labels, device, reporter, progress)
-    with keep_features(run, model, rows, reporter.log) as kept_here, distributed.step("table", keep=kept_here):
+    about = _precision(run, model, about, images)
+    half = about["precision"]["used"] != "float32"
+    with (
+        keep_features(run, model, rows, reporter.log) as kept_here,
+        distributed.step("table", keep=kept_here, half=half),
+    ):
         scores = results.base_table(dataset, rows, model, images, labels)
     notes = obstacles.model_notes(scores["predicted"].to_numpy(), labels, dataset.info.classes, about["train_accuracy"])
+    notes += Precision(**about["precision"]).note()
     about = {**about, "notes": [*(about.get("notes") or []), *notes]}
     clean = obstacles.clean_data(dataset, rows, config.trusted, config.seed)
     here = obstacles.situation(labels, trusted=clean is not None, model=model, size=dataset.info.size)
@@ -308,6 +320,16 @@ def detector_of(config: ScanConfig, name: str) -> Detector:
     if hasattr(settings, "seed"):
         settings = replace(settings, seed=config.seed)
     return detectors.create(name, settings)
+
+
+def _precision(run: Run, model: nn.Module, about: dict[str, Any], images: np.ndarray) -> dict[str, Any]:
+    """model.json with the precision that this model computes in; measured once a run."""
+    if "precision" in about:
+        allow_half(model, about["precision"]["used"] != "float32")
+        return about
+    about = {**about, "precision": choose_precision(model, images, SCALES).as_json()}
+    atomic.write_json(run.folder / "model.json", about)
+    return about
 
 
 def _detector_stage(

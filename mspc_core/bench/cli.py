@@ -109,6 +109,64 @@ def detection(
     return 2 if about["failed"] else 0
 
 
+@app.command()
+def speed(
+    data: Annotated[str, typer.Option(help="Clean data: a stored set, or anything `import` takes.")],
+    setting: Annotated[
+        str,
+        typer.Option(help="cpu (1,000 and 10,000 images, small-cnn) or gpu (50,000 and 100,000 at 224 px, resnet18)."),
+    ] = "cpu",
+    seeds: Annotated[str, typer.Option(help="Comma-separated.")] = "0,1,2",
+    counts: Annotated[str, typer.Option(help="Numbers of images other than the setting's, comma-separated.")] = "",
+    turns: Annotated[int, typer.Option(min=1, help="Of what is measured in turns.")] = 5,
+    training: Annotated[bool, typer.Option(help="Also time training, beside a plain loop.")] = True,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    size: Annotated[int, typer.Option(help="Image side when the data still have to be imported.")] = 32,
+    out: Annotated[str, typer.Option(help="Result file; what it holds is not measured again.")] = "",
+    document: Annotated[str, typer.Option(help="The page with the tables; empty: none.")] = "docs/performance.md",
+    home: Annotated[str, typer.Option(help="Where data are kept between calls.")] = "",
+) -> int:
+    """What a scan costs, beside bare forwards and beside the published loop (run from the project's folder)."""
+    from dataclasses import asdict
+
+    from mspc_core import home as places
+    from mspc_core.bench import run
+
+    try:
+        from benchmarks import speed as measured
+        from benchmarks import speed_table
+    except ImportError as error:
+        if not (error.name or "").startswith("benchmarks"):
+            raise
+        raise InputError("The published loop lives in the project's folder benchmarks/: run this from there.") from None
+    if setting not in measured.SETTINGS:
+        raise InputError(f"Settings are {', '.join(measured.SETTINGS)}; not {setting!r}.")
+    cells = measured.SETTINGS[setting]
+    if counts:
+        cells = tuple(replace(cells[0], count=number) for number in _seeds(counts, "--counts"))
+    plan = measured.Plan(cells, tuple(_seeds(seeds)), turns, device)
+    plan = plan if training else replace(plan, trainings=())
+    path = Path(out or f"benchmarks/results/speed-{setting}.json").absolute()
+    place = Path(home).absolute() if home else places.home() / "bench"
+    with run.home_at(place), progress_bar("reading images") as bar:
+        whole = run.open_source(data, size, bar)
+    about = {
+        "benchmark": "speed",
+        "command": f"python -m mspc_core bench speed --data {whole.info.name} --setting {setting} --seeds {seeds}"
+        + (f" --counts {counts}" if counts else "")
+        + f" --turns {turns}",
+        "data": {"name": whole.info.name, "content_key": whole.info.content_key, "classes": len(whole.info.classes)},
+        "attack": {"name": "badnets", "config": asdict(measured.ATTACK), "rate": measured.RATE},
+    }
+    with run.home_at(place):
+        result = measured.measure(plan, whole, place / "made-up", path, about)
+    print(f"results: {path}")
+    if document:
+        speed_table.write(Path(document), result)
+        print(f"tables: {document}")
+    return 0
+
+
 @app.command("tables")
 def tables_(
     results: Annotated[list[Path], typer.Argument(help="Result files of `bench detection`.")],
@@ -141,8 +199,8 @@ def _parts(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _seeds(text: str) -> list[int]:
+def _seeds(text: str, option: str = "--seeds") -> list[int]:
     parts = _parts(text)
     if not parts or not all(part.isdecimal() for part in parts):
-        raise InputError(f"--seeds takes whole numbers from 0, separated by commas, not {text!r}.")
+        raise InputError(f"{option} takes whole numbers from 0, separated by commas, not {text!r}.")
     return [int(part) for part in dict.fromkeys(parts)]

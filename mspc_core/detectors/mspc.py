@@ -33,6 +33,8 @@ from mspc_core.engine.forward import (
     scaled_majority,
     to_float,
 )
+from mspc_core.engine.memory import in_pieces
+from mspc_core.engine.pixels import Images, on_device
 from mspc_core.errors import Progress, ShouldStop, stop_if
 
 _REFERENCE_PIXELS = 32 * 32  # λ and the learning rate were published for masks of this size
@@ -79,11 +81,9 @@ def scaled_divergence(
     images: float [B, 3, H, W] in [0, 1]; base_logits: [B, C]; mask: [H, W], or [B, 1, H, W] for one mask an image.
     """
     target = F.log_softmax(base_logits.detach(), dim=1)  # [B, C]
-    total = images.new_zeros(len(images))
-    for scale in scales:
-        scaled = F.log_softmax(model(scale_images(images, scale, mask, tau)).float(), dim=1)
-        total = total + F.kl_div(scaled, target, reduction="none", log_target=True).sum(1)
-    return total / len(scales)
+    scaled = torch.cat([scale_images(images, scale, mask, tau) for scale in scales])  # all scales in one pass
+    found = F.log_softmax(model(scaled).float(), dim=1).unflatten(0, (len(scales), len(images)))  # [S, B, C]
+    return F.kl_div(found, target.expand_as(found), reduction="none", log_target=True).sum(2).mean(0)
 
 
 class MSPC:
@@ -117,14 +117,15 @@ class MSPC:
         report = _Steps(progress, 2 * config.rounds + 2)
         generator = np.random.default_rng(config.seed)
         with counting(model) as count, frozen(model) as device:
-            logits = predict_logits(model, images, should_stop=should_stop)
+            pixels = on_device(images, device)
+            logits = predict_logits(model, pixels, should_stop=should_stop)
             predicted = logits.argmax(1).numpy()
             mask = torch.ones(images.shape[1:3], device=device)
             masks, flagged_per_round = [mask], []
             for number in range(1, config.rounds + 1):
                 weights = scaled_majority(
                     model,
-                    images,
+                    pixels,
                     predicted,
                     config.scales,
                     mask=mask,
@@ -137,7 +138,7 @@ class MSPC:
                 if not weights.any():
                     notes.append(f"Round {number} started with no suspicious sample, so the mask was left as it was.")
                     break
-                learned = self._learn_mask(model, images, logits, weights, mask, generator, stage, should_stop)
+                learned = self._learn_mask(model, pixels, logits, weights, mask, generator, stage, should_stop)
                 if float(learned.max()) < _COLLAPSED:
                     notes.append(
                         f"The mask collapsed to zero in round {number} (the model would see only black), "
@@ -148,7 +149,7 @@ class MSPC:
                 masks.append(mask)
             agreement = scaled_agreement(
                 model,
-                images,
+                pixels,
                 predicted,
                 config.scales,
                 mask=mask,
@@ -177,7 +178,7 @@ class MSPC:
     def _learn_mask(
         self,
         model: nn.Module,
-        images: np.ndarray,
+        images: Images,
         logits: Tensor,
         weights: np.ndarray,
         start: Tensor,
@@ -205,10 +206,13 @@ class MSPC:
             penalty.backward()
             if len(chunk):
                 scales = _draw_scales(config, generator)
-                # A backward pass for each part and scale keeps memory small; the sum of the gradients is the same.
-                parts = np.array_split(chunk, -(-len(chunk) // gradient_batch_for(device, images.shape[1])))
-                units = [(number, scale) for number in range(len(parts)) for scale in scales]
-                add_gradient = self._gradient(model, images, logits, mask, parts, (len(chunk), share, len(scales)))
+                # A backward pass for each part, and for as many scales as fit, keeps memory small; the sum of the
+                # gradients is the same.
+                most = gradient_batch_for(device, images.shape[1])
+                parts = np.array_split(chunk, -(-len(chunk) // most))
+                groups = _in_groups(scales, max(1, most // len(parts[0])))
+                add_gradient = self._gradient(model, images, logits, mask, parts, share / len(chunk) / len(scales))
+                units = [(number, group) for number in range(len(parts)) for group in groups]
                 distributed.accumulate(mask, units, add_gradient)
             optimizer.step()
             with torch.no_grad():
@@ -219,25 +223,29 @@ class MSPC:
     def _gradient(
         self,
         model: nn.Module,
-        images: np.ndarray,
+        images: Images,
         logits: Tensor,
         mask: Tensor,
         parts: list[np.ndarray],
-        weights: tuple[int, float, int],
-    ) -> Callable[[tuple[int, float]], None]:
-        """Adds the gradient of one part of a step's rows at one scale. weights: rows in the step, their share of the
-        batch they stand for, and the number of scales."""
-        device, (size, share, scales) = mask.device, weights
+        weight: float,
+    ) -> Callable[[tuple[int, list[float]]], None]:
+        """Adds the gradient of one part of a step's rows at some scales. weight: of each image at each scale."""
+        device = mask.device
         held: dict[int, tuple[Tensor, Tensor]] = {}  # the part in work, for all of its scales
 
-        def add(unit: tuple[int, float]) -> None:
-            number, scale = unit
+        def add(unit: tuple[int, list[float]]) -> None:
+            number, scales = unit
             if number not in held:
                 rows = parts[number]
                 held.clear()
                 held[number] = to_float(images[rows], device), logits[torch.from_numpy(rows)].to(device)
-            divergence = scaled_divergence(model, *held[number], mask, [scale], self.config.tau)
-            (divergence.sum() / size * share / scales).backward()
+            batch, base = held[number]
+
+            def backward(piece: slice) -> None:
+                divergence = scaled_divergence(model, batch[piece], base[piece], mask, scales, self.config.tau)
+                (divergence.sum() * weight * len(scales)).backward()
+
+            in_pieces(model, len(batch), backward)
 
         return add
 
@@ -270,6 +278,10 @@ def _draw_scales(config: MSPCConfig, generator: np.random.Generator) -> list[flo
     if config.scales_per_step is None or config.scales_per_step >= len(config.scales):
         return list(config.scales)
     return [float(scale) for scale in generator.choice(config.scales, config.scales_per_step, replace=False)]
+
+
+def _in_groups(scales: list[float], size: int) -> list[list[float]]:
+    return [scales[first : first + size] for first in range(0, len(scales), size)]
 
 
 class _Steps:

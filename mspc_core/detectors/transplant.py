@@ -35,7 +35,9 @@ from mspc_core.detectors.regions import (
 )
 from mspc_core.engine import distributed
 from mspc_core.engine.device import batch_size_for, gradient_batch_for
-from mspc_core.engine.forward import counting, frozen, predict_logits, to_float
+from mspc_core.engine.forward import counting, device_of, forward_pass, frozen, predict_logits, to_float
+from mspc_core.engine.memory import in_pieces
+from mspc_core.engine.pixels import Images, on_device
 from mspc_core.errors import Progress, ShouldStop, stop_if
 
 _REFERENCE_PIXELS = 32 * 32  # prices are per pixel of an image of this size,
@@ -104,11 +106,12 @@ class Transplant:
             return report
 
         with counting(model) as count:
-            logits = predict_logits(model, images, should_stop=should_stop)
+            pixels = on_device(images, device_of(model))
+            logits = predict_logits(model, pixels, should_stop=should_stop)
             predicted = logits.argmax(1).numpy()
-            masks = self._learn_masks(model, images, logits, half(0, "learning one mask a class"), should_stop)
+            masks = self._learn_masks(model, pixels, logits, half(0, "learning one mask a class"), should_stop)
             regions = np.stack([cut_region(mask, self.config.cut) for mask in masks])
-            scores = self._score(model, images, predicted, regions, half(steps, "transplanting regions"), should_stop)
+            scores = self._score(model, pixels, predicted, regions, half(steps, "transplanting regions"), should_stop)
         self.decision_scores_ = scores
         self.threshold_ = Threshold(0.5, "natural", CATALOG["transplant"].rule)
         self.labels_ = scores > 0.5
@@ -123,7 +126,7 @@ class Transplant:
     def _learn_masks(
         self,
         model: nn.Module,
-        images: np.ndarray,
+        images: Images,
         logits: Tensor,
         progress: Progress,
         should_stop: ShouldStop | None,
@@ -170,19 +173,13 @@ class Transplant:
         return learned
 
     def _gradient(
-        self,
-        model: nn.Module,
-        images: np.ndarray,
-        grid: Tensor,
-        drawn: np.ndarray,
-        draw: np.ndarray,
-        weights: np.ndarray,
+        self, model: nn.Module, images: Images, grid: Tensor, drawn: np.ndarray, draw: np.ndarray, weights: np.ndarray
     ) -> Callable[[np.ndarray], None]:
         """Adds the gradient of a part of a step's draw. drawn: its classes. draw: int [B, 4]: row, partner's row,
         class, and the place of the class in `drawn`. weights: float32 [B]."""
         device, side = grid.device, images.shape[1:3]
 
-        def add(part: np.ndarray) -> None:
+        def backward(part: np.ndarray) -> None:
             rows, others, wanted, owners = draw[part].T
             transplant_loss(
                 model,
@@ -194,12 +191,15 @@ class Transplant:
                 cap=self.config.loss_cap,
             ).backward()
 
+        def add(part: np.ndarray) -> None:
+            in_pieces(model, len(part), lambda piece: backward(part[piece]))
+
         return add
 
     def _score(
         self,
         model: nn.Module,
-        images: np.ndarray,
+        images: Images,
         predicted: np.ndarray,
         regions: np.ndarray,
         progress: Progress,
@@ -224,7 +224,7 @@ class Transplant:
     @staticmethod
     def _turned(
         model: nn.Module,
-        images: np.ndarray,
+        images: Images,
         predicted: np.ndarray,
         regions: np.ndarray,
         chunk: np.ndarray,
@@ -236,7 +236,8 @@ class Transplant:
         others = to_float(images[partners.ravel()], device).unflatten(0, partners.shape)
         region = torch.from_numpy(regions[predicted[chunk]]).to(device).unsqueeze(1)
         mixed = transplant(source, others, region).flatten(0, 1)
-        found = model(mixed.contiguous(memory_format=torch.channels_last)).argmax(1).view(partners.shape)
+        mixed = mixed.contiguous(memory_format=torch.channels_last)
+        found = forward_pass(model, mixed).argmax(1).view(partners.shape)
         turned: np.ndarray = (found == torch.from_numpy(predicted[chunk]).to(device)[:, None]).cpu().numpy()
         return turned
 

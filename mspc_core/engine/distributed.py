@@ -20,6 +20,7 @@ from mspc_core.engine.peers import PeerLost, Peers, local_processes, local_rank,
 from mspc_core.errors import InputError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
 Part = TypeVar("Part")
@@ -58,7 +59,24 @@ def join(peers: Peers, device: str) -> str:
             backend, store=store, rank=peers.number, world_size=peers.size, timeout=timedelta(seconds=patience())
         )
     _Group.peers = peers
+    _check_alike(torch.device("cuda", local_rank()) if cuda else torch.device("cpu"))
     return backend
+
+
+def _check_alike(device: torch.device) -> None:
+    """Raises `InputError` unless all processes would cut a pass into the same batches and compute in one precision."""
+    import torch
+
+    from mspc_core.engine.device import batch_size_for, gradient_batch_for, half_precision, largest_training_batch
+
+    sizes = [size(device, side) for side in (32, 224) for size in (batch_size_for, gradient_batch_for)]
+    own = torch.tensor([*sizes, largest_training_batch(device, 32), int(half_precision(device))])
+    with taking_part():
+        found = all_gathered(own)
+    if not bool((found == own).all()):
+        raise InputError(
+            "The machines of this job differ in their kind of GPU or processor: start it on machines of one kind."
+        )
 
 
 def leave() -> None:

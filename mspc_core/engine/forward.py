@@ -16,7 +16,11 @@ from torch import Tensor, nn
 
 from mspc_core.engine import distributed
 from mspc_core.engine.device import autocast, batch_size_for
+from mspc_core.engine.memory import in_pieces
+from mspc_core.engine.pixels import Images, batches, staged
 from mspc_core.errors import InputError, Progress, ShouldStop, stop_if
+
+_HALF_ALLOWED = "half_precision_allowed"  # attribute of a model, so that deep copies keep it
 
 
 @dataclass
@@ -60,7 +64,7 @@ def frozen(model: nn.Module) -> Iterator[torch.device]:
         parameter.requires_grad_(False)
     device = device_of(model)
     try:
-        with autocast(device, True):
+        with autocast(device, getattr(model, _HALF_ALLOWED, True)):
             yield device
     finally:
         model.train(training)
@@ -68,17 +72,19 @@ def frozen(model: nn.Module) -> Iterator[torch.device]:
             parameter.requires_grad_(value)
 
 
+def allow_half(model: nn.Module, allowed: bool) -> None:
+    """Say whether passes of this model (and copies of it) may use mixed precision where the device has it."""
+    setattr(model, _HALF_ALLOWED, allowed)
+
+
 def device_of(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
 
 
-def to_float(images: np.ndarray, device: torch.device) -> Tensor:
+def to_float(images: np.ndarray | Tensor, device: torch.device) -> Tensor:
     """uint8 [B, H, W, 3] → float32 [B, 3, H, W] in [0, 1] on `device`, channels-last in memory (no copy of layout)."""
-    # A slice of a read-only map would be shared with torch, which cannot promise not to write: copy just those.
-    pixels = torch.from_numpy(np.array(images) if not images.flags.writeable else np.ascontiguousarray(images))
-    if device.type == "cuda":
-        pixels = pixels.pin_memory().to(device, non_blocking=True)
-    return pixels.permute(0, 3, 1, 2).to(device, torch.float32).div_(255.0)
+    pixels = images if isinstance(images, Tensor) else staged(images, device)
+    return pixels.to(device, non_blocking=True).permute(0, 3, 1, 2).to(torch.float32).div_(255.0)
 
 
 def scale_images(images: Tensor, scale: Tensor | float, mask: Tensor | None = None, shift: float = 0.0) -> Tensor:
@@ -93,9 +99,15 @@ def scale_images(images: Tensor, scale: Tensor | float, mask: Tensor | None = No
     return (moved * scale).clamp(0.0, 1.0)
 
 
+def forward_pass(model: nn.Module, batch: Tensor) -> Tensor:
+    """`model(batch)`, in smaller pieces where the device's memory is too small for all of it."""
+    found = in_pieces(model, len(batch), lambda piece: model(batch[piece]))
+    return found[0] if len(found) == 1 else torch.cat(found)
+
+
 def predict_logits(
     model: nn.Module,
-    images: np.ndarray,
+    images: Images,
     *,
     indices: np.ndarray | None = None,
     batch_size: int | None = None,
@@ -107,15 +119,15 @@ def predict_logits(
     Raises `InputError` when the model gives NaN or infinity, which would make every later number meaningless.
     """
     rows = np.arange(len(images)) if indices is None else indices
-    found = []
+    found, done = [], 0
     with frozen(model) as device, torch.inference_mode():
         step = batch_size or batch_size_for(device, images.shape[1])
-        for start in distributed.batches(len(rows), step):
+        for chunk, pixels in batches(images, rows, distributed.batches(len(rows), step), step, device):
             stop_if(should_stop)
-            batch = to_float(images[rows[start : start + step]], device)
-            found.append(model(batch).float().cpu())
+            found.append(forward_pass(model, to_float(pixels, device)).float().cpu())
+            done += len(chunk) * distributed.size()  # the others are about as far
             if progress:
-                progress(min(start + step, len(rows)), len(rows), "predicting")
+                progress(min(done, len(rows)), len(rows), "predicting")
     logits = distributed.gather_rows(torch.cat(found) if found else torch.empty(0, 0))  # [N, C]
     check_finite(logits)
     return logits
@@ -133,7 +145,7 @@ def check_finite(logits: Tensor) -> None:
 
 def scaled_agreement(
     model: nn.Module,
-    images: np.ndarray,
+    images: Images,
     predicted: np.ndarray,
     scales: Sequence[float],
     *,
@@ -150,26 +162,51 @@ def scaled_agreement(
     dropped at the end.
     """
     rows = np.arange(len(images)) if indices is None else indices
-    agreement = np.zeros((len(rows), len(scales)), dtype=bool)
+    found, done = [np.zeros((0, len(scales)), dtype=bool)], 0
     with frozen(model) as device, torch.inference_mode():
         step = batch_size or batch_size_for(device, images.shape[1])
-        own = distributed.batches(len(rows), step)
-        for start in own:
-            chunk = rows[start : start + step]
-            batch = to_float(images[chunk], device)
+        for chunk, pixels in batches(images, rows, distributed.batches(len(rows), step), step, device):
             wanted = torch.from_numpy(np.asarray(predicted)[chunk]).to(device)
-            for column, scale in enumerate(scales):
+            base = _shifted(to_float(pixels, device), mask, shift)
+            kept = torch.empty(len(scales), len(chunk), dtype=torch.bool, device=device)
+            for part, scaled in _at_scales(base, scales, step):
                 stop_if(should_stop)
-                found = model(scale_images(batch, float(scale), mask, shift)).argmax(1)
-                agreement[start : start + len(chunk), column] = (found == wanted).cpu().numpy()
+                classes = forward_pass(model, scaled).argmax(1).view(-1, len(chunk))
+                torch.eq(classes, wanted, out=kept[part])
+            # One copy a batch: a copy waits for the device, which would idle if each scale had its own.
+            found.append(kept.T.cpu().numpy())
+            done += len(chunk) * distributed.size()  # the others are about as far
             if progress:
-                progress(min(start + step, len(rows)), len(rows), "comparing scaled predictions")
-    return distributed.gather_array(agreement[own.start : own.stop])
+                progress(min(done, len(rows)), len(rows), "comparing scaled predictions")
+    return distributed.gather_array(np.concatenate(found))
+
+
+def _shifted(images: Tensor, mask: Tensor | None, shift: float) -> Tensor:
+    """(images − shift) ⊙ mask, in place: the part of `scale_images` that all scales share."""
+    if shift:
+        images.sub_(shift)
+    return images if mask is None else images.mul_(mask)
+
+
+def _at_scales(base: Tensor, scales: Sequence[float], step: int) -> Iterator[tuple[slice, Tensor]]:
+    """(which scales, clip(scale · base, 0, 1) for them, one scale after the other: float [K · B, 3, H, W]).
+
+    K scales share a pass where a batch is so small that they fit into one of `step` images. The memory is used again
+    for the next pass.
+    """
+    count = len(base)
+    together = max(1, min(len(scales), step // max(1, count)))
+    buffer = torch.empty(together * count, *base.shape[1:], device=base.device, memory_format=torch.channels_last)
+    for start in range(0, len(scales), together):
+        chosen = scales[start : start + together]
+        for place, scale in enumerate(chosen):
+            torch.mul(base, float(scale), out=buffer[place * count : (place + 1) * count])
+        yield slice(start, start + len(chosen)), buffer[: len(chosen) * count].clamp_(0.0, 1.0)
 
 
 def scaled_majority(
     model: nn.Module,
-    images: np.ndarray,
+    images: Images,
     predicted: np.ndarray,
     scales: Sequence[float],
     *,
@@ -182,28 +219,27 @@ def scaled_majority(
     """Does a strict majority of the scales keep the predicted class? bool [N].
 
     Exactly `scaled_agreement(...).mean(1) > 0.5`, but an image leaves as soon as its majority is decided, so it needs
-    between half and all of the scales.
+    between half and all of the scales. As none can leave before half of them, these are one pass over the images.
     """
     needed = len(scales) // 2 + 1
     kept = np.zeros(len(images), dtype=np.int64)
-    open_rows = np.arange(len(images))
-    for done, scale in enumerate(scales, start=1):
+    open_rows, done = np.arange(len(images)), 0
+    while len(open_rows) and done < len(scales):
+        chosen = scales[done : done + (1 if done else len(scales) - needed + 1)]
         kept[open_rows] += scaled_agreement(
             model,
             images,
             predicted,
-            [scale],
+            chosen,
             mask=mask,
             shift=shift,
             indices=open_rows,
             batch_size=batch_size,
             should_stop=should_stop,
-        )[:, 0]
-        left = len(scales) - done
-        undecided = (kept[open_rows] < needed) & (kept[open_rows] + left >= needed)
+        ).sum(1)
+        done += len(chosen)
+        undecided = (kept[open_rows] < needed) & (kept[open_rows] + len(scales) - done >= needed)
         open_rows = open_rows[undecided]
         if progress:
             progress(done, len(scales), "comparing scaled predictions")
-        if not len(open_rows):
-            break
     return kept >= needed

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mspc_core import atomic
+from mspc_core.engine.forward import allow_half
 from mspc_core.errors import InputError
 from mspc_core.models.zoo import ModelSpec, Normalised, build_model
 
@@ -58,6 +59,7 @@ def load_saved_model(folder: Path, device: torch.device | str = "cpu") -> tuple[
         model.load_state_dict(tensors)
     except RuntimeError:
         raise InputError("The model file of this run does not fit its description: run the scan again.") from None
+    allow_half(model, about.get("precision", {}).get("used") != "float32")
     return model.to(device).eval(), about
 
 

@@ -22,6 +22,7 @@ from mspc_core.engine import distributed
 from mspc_core.engine.data_parallel import check_same, sum_gradients, whole_batch_norms
 from mspc_core.engine.device import autocast
 from mspc_core.engine.forward import device_of, to_float
+from mspc_core.engine.pixels import on_device
 from mspc_core.errors import InputError, Progress, ShouldStop, stop_if
 from mspc_core.models.checkpoint import read_tensors, write_tensors
 
@@ -115,14 +116,15 @@ def _train(
     check_same(first)
     distributed.model_from_leader(model)
     targets = torch.from_numpy(labels.astype(np.int64))
+    pixels = on_device(images, device)
     for epoch in range(first, config.epochs):
         model.train()
         # Seeded by epoch, so that a resumed training sees the same batches (and dropout) as an undisturbed one.
         torch.manual_seed(config.seed * 10_007 + epoch + 1_000_003 * distributed.number())
         generator = torch.Generator().manual_seed(config.seed * 10_007 + epoch)
         order = torch.randperm(count, generator=generator)
-        seen_loss = torch.zeros(count)
-        hits = 0
+        # On the device: to read them after each step would let it wait for the next one.
+        seen_loss, hits = torch.zeros(count, device=device), torch.zeros((), dtype=torch.int64, device=device)
         for step in range(steps):
             stop_if(should_stop)
             rows = order[step * config.batch_size : (step + 1) * config.batch_size].sort().values
@@ -130,7 +132,7 @@ def _train(
                 continue  # one image alone has no batch statistics; shuffling brings it into another batch next epoch
             part = distributed.share(len(rows))  # all of them, where a single process trains
             own = rows[part.start : part.stop]
-            batch, wanted = to_float(images[own.numpy()], device), targets[own].to(device)
+            batch, wanted = to_float(pixels[own.numpy()], device), targets[own].to(device)
             if config.augment:
                 batch = _augmented(batch, generator, part, len(rows))
             _set_rate(optimizer, config, (epoch * steps + step) / (config.epochs * steps))
@@ -141,24 +143,25 @@ def _train(
             (losses.mean() * (len(own) / len(rows))).backward()
             sum_gradients(model)
             optimizer.step()
-            seen_loss[own] = losses.detach().cpu()
-            hits += int((logits.argmax(1) == wanted).sum())
+            seen_loss[own.to(device)] = losses.detach()
+            hits += (logits.detach().argmax(1) == wanted).sum()
             if progress:
                 progress(epoch * steps + step + 1, config.epochs * steps, f"epoch {epoch + 1} of {config.epochs}")
-        hits, seen_loss = distributed.total(hits)[0], distributed.summed(seen_loss)
+        accuracy = distributed.total(int(hits))[0] / count
+        seen_loss = distributed.summed(seen_loss)
         loss = float(seen_loss.mean())
         if not math.isfinite(loss):
             raise InputError(
                 f"Training diverged in epoch {epoch + 1} (learning rate {config.peak_lr:g}): choose another model."
             )
         history.train_loss.append(loss)
-        history.train_accuracy.append(hits / count)
+        history.train_accuracy.append(accuracy)
         if epoch < _EARLY_EPOCHS:
-            history.early_losses = np.concatenate([history.early_losses, seen_loss.numpy()[None]])
+            history.early_losses = np.concatenate([history.early_losses, seen_loss.cpu().numpy()[None]])
         if checkpoint and distributed.leads():
             _save(checkpoint, model, optimizer, history, epoch + 1)
         if on_epoch:
-            on_epoch(epoch + 1, loss, hits / count)
+            on_epoch(epoch + 1, loss, accuracy)
     model.eval()
     return history
 

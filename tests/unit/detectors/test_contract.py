@@ -26,6 +26,7 @@ QUICK: dict[str, Any] = {
     "second_opinion": SecondOpinionConfig(blinding=Blinding(first_epochs=2, epochs=2), refinements=1),
 }  # configurations that make slow detectors quick enough for tests
 STOPS_AT: dict[str, int] = {
+    "spc": 1,
     "strip": 1,
     "mixture": 1,
 }  # how often a detector with few batches asks whether to stop, where that is below 3
