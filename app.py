@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from ui import state
+from ui import login, state
 
 # Own files: streamlit would fetch a Material icon for the tab from the network.
 ICON, LOGO, STYLE = (Path(__file__).parent / "ui" / name for name in ("icon.svg", "logo.svg", "page.css"))
@@ -13,6 +13,8 @@ st.set_page_config(page_title="Backdoor Lens", page_icon=ICON, layout="wide", in
 st.logo(LOGO, size="large", icon_image=ICON)
 st.html(STYLE)
 
+# Before the pages: without navigation Streamlit would show its own list of them.
+inside = login.gate()
 page = st.navigation(
     {
         "": [st.Page("pages/home.py", title="Home", icon=":material/home:", default=True)],
@@ -35,7 +37,11 @@ page = st.navigation(
             st.Page("pages/learn.py", title="Learn", icon=":material/school:"),
             st.Page("pages/teach.py", title="Teach", icon=":material/co_present:"),
         ],
-    }
+    },
+    position="sidebar" if inside else "hidden",
 )
-state.run_picker()
-page.run()
+state.follow_link()
+if inside:
+    state.run_picker()
+    login.account()
+    page.run()

@@ -173,7 +173,8 @@ def look(activity: str, case: dict[str, Any], world: World) -> dict[str, Any]:
     if activity == "review":
         from mspc_core.reviews.store import ReviewStore
 
-        told = len((Path(case["folder"]) / "told.txt").read_bytes().splitlines())
+        lines = (Path(case["folder"]) / "told.txt").read_bytes().splitlines()
+        told = int(lines[-1]) if lines else 0  # the one at the moment of an earlier kill may be missing in between
         kept = _steps_of(ReviewStore().history(RUN))
         assert told <= kept <= told + 1, f"{told} decisions were confirmed and {kept} are kept"
         found |= {"confirmed": told, "kept": kept}

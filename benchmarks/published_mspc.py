@@ -88,11 +88,17 @@ def optimizer_of(mask: Tensor) -> torch.optim.Optimizer:
 
 
 def published_mspc(
-    model: nn.Module, images: Tensor, *, seed: int, rounds: int = ROUNDS, epochs: int = EPOCHS
+    model: nn.Module,
+    images: Tensor,
+    *,
+    seed: int,
+    rounds: int = ROUNDS,
+    epochs: int = EPOCHS,
+    scales: Sequence[float] = SCALES,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores [N] and the mask [H, W] of the whole loop. The model is in evaluation mode, its parameters frozen."""
     generator = torch.Generator().manual_seed(seed)
-    loop = begin(model, images)
+    loop = begin(model, images, scales)
     scores = torch.zeros(len(images))
     for _ in range(rounds):
         optimizer = optimizer_of(loop.mask)

@@ -27,7 +27,7 @@ from benchmarks.speed_data import ATTACK, RATE, Poisoned, made_up, poisoned
 from mspc_core import atomic, cleaning, evaluate, runs
 from mspc_core.data.store import Dataset
 from mspc_core.detectors.base import SCALES, Detector
-from mspc_core.detectors.mspc import MSPC, MSPCConfig
+from mspc_core.detectors.mspc import MSPC, PAPER, MSPCConfig
 from mspc_core.detectors.spc import agreement_over_scales
 from mspc_core.detectors.transplant import Transplant, TransplantConfig
 from mspc_core.engine.device import (
@@ -50,7 +50,8 @@ _FORWARDS = 1 + len(SCALES)
 
 @dataclass(frozen=True)
 class Cell:
-    """count: images. size: their side. whole: up to this many images the published loop is run as a whole. epochs 0:
+    """count: images. size: their side. whole, exact: up to this many images the
+    published loop is run as a whole, and its schedule by our code. epochs 0:
     by the number of images. generated: images are made up instead of taken from the data."""
 
     count: int
@@ -58,6 +59,7 @@ class Cell:
     arch: str = "small-cnn"
     epochs: int = 0
     whole: int = 1000
+    exact: int = 1000
     generated: bool = False
 
 
@@ -72,13 +74,16 @@ SETTINGS: dict[str, tuple[Cell, ...]] = {
 
 @dataclass(frozen=True)
 class Plan:
-    """turns: of (a), (b) and parts of (c). trainings: recipes to time, see `benchmarks.training_speed`."""
+    """turns: of (a), (b) and parts of (c). loop: rounds, and inner epochs of a round, of (c). trainings: recipes to
+    time, see `benchmarks.training_speed`."""
 
     cells: tuple[Cell, ...]
     seeds: tuple[int, ...] = (0, 1, 2)
     turns: int = 5
     device: str = "auto"
+    loop: tuple[int, int] = (published_mspc.ROUNDS, published_mspc.EPOCHS)
     mspc: MSPCConfig = field(default_factory=MSPCConfig)
+    paper: MSPCConfig = PAPER
     transplant: TransplantConfig = field(default_factory=TransplantConfig)
     trainings: tuple[training_speed.Recipe, ...] = training_speed.RECIPES
 
@@ -140,7 +145,11 @@ def _row(
         "scoring": scoring(model, pixels, plan.turns, peak),
         "mspc": _detector(model, pixels, data.truth, MSPC(replace(plan.mspc, seed=seed))),
         "transplant": _detector(model, pixels, data.truth, Transplant(replace(plan.transplant, seed=seed))),
-        "published": published(model, data, plan.turns, seed, whole=cell.count <= cell.whole),
+        # What the loop finds, without what it wastes: how much of the difference is waste, and how much our steps.
+        "mspc_paper": _detector(model, pixels, data.truth, MSPC(replace(plan.paper, seed=seed)))
+        if cell.count <= cell.exact
+        else None,
+        "published": published(model, data, plan.turns, seed, plan.loop, whole=cell.count <= cell.whole),
     }
     return found | ratios(found) | {"load_at_start_and_end": [begun, load()]}
 
@@ -192,26 +201,27 @@ def scoring(model: nn.Module, images: np.ndarray, turns: int, peak: float) -> di
     }
 
 
-def published(model: nn.Module, data: Poisoned, turns: int, seed: int, *, whole: bool) -> dict[str, Any]:
+def published(
+    model: nn.Module, data: Poisoned, turns: int, seed: int, loop: tuple[int, int], *, whole: bool
+) -> dict[str, Any]:
     """(c). Its parts on up to 1,000 images, in the precision of our passes and in float32; its whole where asked."""
-    part = data.images[:_PART]
+    part, (rounds, epochs) = data.images[:_PART], loop
     with frozen(model) as device:
         images = published_mspc.as_float(part, device)
-        loop = published_mspc.begin(model, images)
-        optimizer, order = published_mspc.optimizer_of(loop.mask), torch.arange(len(part), device=device)
-        epoch: Callable[[], Any] = lambda: loop.inner_epoch(optimizer, order)  # noqa: E731
-        score: Callable[[], Any] = lambda: loop.score(also_unmasked=True)  # noqa: E731
+        begun = published_mspc.begin(model, images)
+        optimizer, order = published_mspc.optimizer_of(begun.mask), torch.arange(len(part), device=device)
+        epoch: Callable[[], Any] = lambda: begun.inner_epoch(optimizer, order)  # noqa: E731
+        score: Callable[[], Any] = lambda: begun.score(also_unmasked=True)  # noqa: E731
         parts = [(seconds_of(device, epoch), seconds_of(device, score)) for _ in range(max(1, turns // 2))]
         with torch.autocast(device.type, enabled=False):
-            exact = seconds_of(device, epoch) + seconds_of(device, score) if half_precision(device) else None
-    epochs = published_mspc.ROUNDS * published_mspc.EPOCHS
-    scorings = published_mspc.ROUNDS + 2 / 3  # the first is two thirds of the others
+            exact = seconds_of(device, score) if half_precision(device) else None
+    scorings = rounds + 2 / 3  # the first is two thirds of the others
     one, other = (statistics.median(column) for column in zip(*parts, strict=True))
     found: dict[str, Any] = {
-        "forward_equivalents_per_image": published_mspc.forward_equivalents(),
+        "forward_equivalents_per_image": published_mspc.forward_equivalents(rounds=rounds, epochs=epochs),
         "extrapolated_from": f"one inner epoch and one scoring pass of {len(part):,} images",
-        "seconds_extrapolated": round((epochs * one + scorings * other) * len(data.images) / len(part), 1),
-        "float32_takes_times": round(exact / (one + other), 2) if exact else None,
+        "seconds_extrapolated": round((rounds * epochs * one + scorings * other) * len(data.images) / len(part), 1),
+        "float32_takes_times": round(exact / other, 2) if exact else None,
         "auroc": None,
     }
     if not whole:
@@ -219,10 +229,15 @@ def published(model: nn.Module, data: Poisoned, turns: int, seed: int, *, whole:
     scores: list[np.ndarray] = []
     with frozen(model) as device:
         everything = published_mspc.as_float(data.images, device)
-        cost = cost_of(model, lambda: scores.append(published_mspc.published_mspc(model, everything, seed=seed)[0]))
-    pixels = 4 * data.images[0].size * (published_mspc.ROUNDS * (published_mspc.EPOCHS + 1) + 1)
-    measured = replace(cost, bytes_read=pixels * len(data.images)).as_json(len(data.images))
+        cost = cost_of(model, lambda: scores.append(_whole(model, everything, seed, rounds, epochs)))
+    # Its images are float32, and read once for each epoch and each scoring.
+    read = 4 * data.images.size * (rounds * (epochs + 1) + 1)
+    measured = replace(cost, bytes_read=read).as_json(len(data.images))
     return found | measured | {"whole": True} | _found(data.truth, scores[0], scores[0] > 0)
+
+
+def _whole(model: nn.Module, images: torch.Tensor, seed: int, rounds: int, epochs: int) -> np.ndarray:
+    return published_mspc.published_mspc(model, images, seed=seed, rounds=rounds, epochs=epochs)[0]
 
 
 def _detector(model: nn.Module, images: np.ndarray, truth: np.ndarray, detector: Detector) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     except OSError as error:
         message = explain_os_error(error)
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, ImportError) as error:
         if not out_of_memory(error):
             raise
         message = MEMORY

@@ -35,10 +35,12 @@ MEMORY = "Memory ran out: use a smaller image size or close other programs."
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Python raises MemoryError; PyTorch a RuntimeError of several wordings, for the device's memory as well."""
+    """Python raises MemoryError; PyTorch a RuntimeError of several wordings, for the device's memory as well; and a
+    library that finds no room when it is loaded is an ImportError."""
     text = str(error).lower()
-    words = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(word in text for word in words))
+    words = ("out of memory", "allocate memory", "not enough memory", "alloc_failed", "failed to map segment")
+    worded = isinstance(error, RuntimeError | ImportError) and any(word in text for word in words)
+    return isinstance(error, MemoryError) or worded
 
 
 def explain_os_error(error: OSError) -> str:

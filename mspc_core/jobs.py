@@ -27,7 +27,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from mspc_core import atomic, home
+from mspc_core import access, atomic, home, quotas, serving
 from mspc_core.errors import MEMORY, Cancelled, InputError, explain_os_error, out_of_memory
 from mspc_core.job_status import INHERITED_LOCK, JobStatus, handed_over, held, locked, read_config, read_status, take
 from mspc_core.reporter import Reporter
@@ -48,14 +48,15 @@ def create(parent: Path, config: dict[str, Any], label: str, fill: Callable[[Pat
     parent.mkdir(parents=True, exist_ok=True)
     atomic.sweep(parent)
     temporary = atomic.temporary_for(folder)
-    temporary.mkdir()
-    try:
-        with atomic.claimed_folder(temporary):
-            prepare(temporary, config, fill)
-            os.rename(temporary, folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    with quotas.room_for_job(folder, new=True):
+        temporary.mkdir()
+        try:
+            with atomic.claimed_folder(temporary):
+                _make(temporary, config, fill)
+                os.rename(temporary, folder)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
     atomic.sync_folder(parent)
     return folder
 
@@ -66,7 +67,13 @@ def prepare(folder: Path, config: dict[str, Any], fill: Callable[[Path], object]
     config.json comes last and vouches for the rest: without it the folder is no job.
     """
     check_free(folder)
+    with quotas.room_for_job(folder, new=True):
+        _make(folder, config, fill)
+
+
+def _make(folder: Path, config: dict[str, Any], fill: Callable[[Path], object] | None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+    access.record(folder)
     write_status(folder, queued())
     if fill is not None:
         fill(folder)
@@ -99,7 +106,7 @@ def check_free(folder: Path) -> None:
 
 
 def _left_over(name: str) -> bool:
-    return name in ("status.json", ".lock") or name.startswith(atomic.TEMPORARY_PREFIX)
+    return name in ("status.json", ".lock", access.OWNER) or name.startswith(atomic.TEMPORARY_PREFIX)
 
 
 def fail(folder: Path, reason: str) -> JobStatus:
@@ -113,6 +120,7 @@ def cancel(folder: Path) -> None:
     """Ask the job to stop; one that nobody runs is marked cancelled at once."""
     if not folder.is_dir():
         raise InputError(f"The run {folder.name!r} does not exist any more.")
+    access.check_owner(folder)
     (folder / "cancel").touch()
     if not locked(folder / ".lock"):
         status = read_status(folder)
@@ -129,14 +137,19 @@ def start(folder: Path) -> None:
     """
     if not folder.is_dir():
         raise InputError(f"The run {folder.name!r} does not exist any more.")
+    access.check_owner(folder)
     lock = take(folder / ".lock", patience=0.5)
     if lock is None:
         raise InputError("This job is running already.")
     with lock:
-        (folder / "cancel").unlink(missing_ok=True)
-        write_status(folder, queued("Waiting to start."))
+        with quotas.room_for_job(folder, new=False):
+            (folder / "cancel").unlink(missing_ok=True)
+            write_status(folder, queued("Waiting to start."))
         # Threads that spin while they wait steal the second core from the browser and from other jobs.
         environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "BACKDOOR_LENS_HOME": str(home.home())}
+        environment[access.VARIABLE] = access.current() or ""
+        for name in serving.SECRETS:
+            environment.pop(name, None)
         processes = int(read_config(folder).get("processes") or 1)
         if processes > 1:  # each gets its part of the cores; torchrun would give it one
             environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))

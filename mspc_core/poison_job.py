@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mspc_core import atomic, demo, home, jobs, poisoning, runs
+from mspc_core import atomic, demo, home, jobs, poisoning, quotas, runs
 from mspc_core.data.store import Dataset, open_dataset
 from mspc_core.errors import InputError
 from mspc_core.job_status import locked
@@ -23,6 +23,7 @@ def submit(config: PoisonConfig) -> Path:
     prepared = poisoning.prepare(config)
     if config.kind == "poison":
         poisoning.check(prepared)
+        quotas.check_images(prepared.dataset.info.count, prepared.dataset.info.size)
     folder = jobs.create(home.lab_folder(), config.as_json(), config.out or f"{config.dataset}-{config.attack}")
     jobs.start(folder)
     return folder

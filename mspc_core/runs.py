@@ -24,7 +24,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from mspc_core import __version__, atomic, home, jobs
+from mspc_core import __version__, access, atomic, home, jobs
 from mspc_core.data.store import Dataset, open_dataset
 from mspc_core.errors import InputError
 from mspc_core.job_status import locked
@@ -229,7 +229,8 @@ def create_run(config: ScanConfig, out: Path | None = None, fill: Callable[[Path
 
 
 def delete_run(run: Run) -> None:
-    """Remove a run that is not running."""
+    """Remove a run that is not running, and not another user's."""
+    access.check_owner(run.folder)
     try:
         running = run.status().state == "running"
     except InputError:  # damaged or gone: deleting is all that can be done with it
@@ -267,6 +268,8 @@ def check(config: ScanConfig) -> None:
         raise InputError(f"Several GPUs need the device auto or cuda, not {config.device!r}: choose one of them.")
     if config.normalise not in NORMALISATIONS:
         raise InputError(f"Normalisation is one of {', '.join(NORMALISATIONS)}; not {config.normalise!r}.")
+    if config.checkpoint:
+        access.check_readable(config.checkpoint)
     if config.checkpoint and not Path(config.checkpoint).is_file():
         raise InputError(f"There is no checkpoint at {config.checkpoint}: check the path.")
 

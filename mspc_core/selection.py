@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mspc_core import access
 from mspc_core.errors import InputError, explain_os_error
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ def describe(how: str) -> str:
 
 def read_ids(path: Path) -> list[str]:
     """The sample ids of a saved list, in its order. Raises `InputError` if it cannot be read or holds none."""
+    access.check_readable(path)
     try:
         if path.stat().st_size > _MAX_LIST_BYTES:
             raise InputError(f"{path.name!r} is larger than {_MAX_LIST_BYTES // 2**20} MiB: it is no list of samples.")

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mspc_core import atomic, home, jobs
+from mspc_core import access, atomic, home, jobs, quotas
 from mspc_core.engine.peers import local_processes, processes
 from mspc_core.errors import InputError
 from mspc_core.following import lead
@@ -44,7 +44,8 @@ def work_on(
 
 
 def submit_import(source: str, *, name: str = "", size: int = 32) -> Path:
-    """Queue an import as a background job; returns its folder."""
+    """Queue an import as a background job; returns its folder. Raises `InputError` for what the user may not do."""
+    quotas.check_images(0, size)
     folder = jobs.create(
         home.imports_folder(), {"kind": "import", "source": source, "name": name, "size": size}, Path(source).name
     )
@@ -109,6 +110,8 @@ def _canonical(device: str) -> str:
 def _scan(folder: Path, reporter: Reporter, given: GivenModel | None = None) -> None:
     from mspc_core.scanning import execute
 
+    if checkpoint := jobs.read_config(folder).get("checkpoint"):
+        access.check_readable(str(checkpoint))
     execute(folder, reporter, given)
 
 

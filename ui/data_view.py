@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from mspc_core import home, jobs, runs
+from mspc_core import access, home, jobs, quotas, runs
 from mspc_core.data import store
 from mspc_core.data.store import Dataset
 from mspc_core.errors import InputError, explain_os_error
@@ -102,9 +102,11 @@ def save_upload(name: str, content: memoryview) -> Path:
         raise InputError(f"Upload one of {', '.join(UPLOAD_KINDS)}; for other kinds give their path on this machine.")
     folder = home.home() / "uploads"
     _drop_old(folder)
+    quotas.check_upload(len(content))
     place = folder / secrets.token_hex(6)
     try:
         place.mkdir(parents=True)
+        access.record(place)
         path = place / f"{home.name_from(Path(name).stem)}{suffix}"
         path.write_bytes(content)
     except OSError as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mspc_core import home, jobs, selection
+from mspc_core import access, home, jobs, selection, serving
 from mspc_core.errors import InputError
 from mspc_core.export.config import FORMATS, ExportConfig
 from mspc_core.export.originals import FILE_KINDS, has_originals
@@ -84,8 +84,9 @@ def file_name(run: Run, format: str, keep: str) -> str:
 
 
 def default_target(run: Run, format: str, keep: str) -> str:
-    """A place that is free, beside nothing of the user's: their home folder."""
-    stem = Path.home() / f"{home.name_from(run.config().dataset or run.id)}-{keep}"
+    """A place that is free, beside nothing of the user's: their home folder, or what a served app opens to them."""
+    roots = serving.settings().roots if access.current() is not None else ()
+    stem = (roots[0] if roots else Path.home()) / f"{home.name_from(run.config().dataset or run.id)}-{keep}"
     number, candidate = 1, f"{stem}{FORMATS[format].suffix}"
     while Path(candidate).exists():
         number += 1

@@ -10,7 +10,7 @@ from typing import Any
 
 import streamlit as st
 
-from mspc_core import jobs
+from mspc_core import access, jobs
 from mspc_core.errors import InputError
 from mspc_core.job_status import QUIET_SECONDS, silence
 from mspc_core.jobs import JobStatus
@@ -133,9 +133,10 @@ def _heading(folder: Path, title: str, status: JobStatus) -> None:
         st.badge(words, icon=icon, color=colour)  # type: ignore[arg-type]
     with right.container(horizontal=True, horizontal_alignment="right"):
         if status.active:
-            stopping = (folder / "cancel").exists()
+            stopping, mine = (folder / "cancel").exists(), access.may_change(folder)
             label, icon = "Stopping …" if stopping else "Cancel", ":material/stop_circle:"
-            if st.button(label, icon=icon, disabled=stopping, key=f"job-cancel-{folder.name}"):
+            hint = None if mine else "Somebody else's: only they can cancel it."
+            if st.button(label, icon=icon, disabled=stopping or not mine, key=f"job-cancel-{folder.name}", help=hint):
                 jobs.cancel(folder)
                 st.rerun(scope="app")
         elif status.state in ("failed", "cancelled", "interrupted"):

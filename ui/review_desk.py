@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from mspc_core import access
 from mspc_core.errors import InputError
 from mspc_core.reviews import Decision, DecisionRecord, ReviewStore, Snapshot
 from mspc_core.reviews.evidence import detector_version, evidence_of
@@ -166,8 +167,8 @@ class Desk:
 
 
 def reviewer() -> str:
-    """The name that decisions are stored under; empty is a name too."""
-    return str(st.session_state.get("reviewer") or "").strip()
+    """The name that decisions are stored under: of whoever has logged in, else what was typed; empty is a name too."""
+    return access.current() or str(st.session_state.get("reviewer") or "").strip()
 
 
 def meanwhile_words(found: list[DecisionRecord], decision: str, many: int, me: str) -> str:

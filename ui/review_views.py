@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from mspc_core import access
 from mspc_core.runs import Run
 from ui import (
     browser_memory,
@@ -62,22 +63,32 @@ def choose_queue(run: Run, scores: pd.DataFrame) -> tuple[str, SampleFilter, str
             disabled=fixed,
         )
         order = st.selectbox("Order", ["high to low", "low to high"], key=f"order-{run.id}", width=130, disabled=fixed)
-        st.text_input(
-            "Reviewer",
-            key="reviewer",
-            max_chars=_NAME,
-            placeholder="your name",
-            width=150,
-            persist_state="session",
-            help="Stored with each decision, and remembered by this browser. Undo takes back your own actions only, of "
-            "earlier sessions too. People without a name count as one reviewer.",
-        )
+        _reviewer()
         keys = review_keys.load()
         review_keys.settings(keys)
-    browser_memory.remember("reviewer", _NAME)
+    if access.current() is None:
+        browser_memory.remember("reviewer", _NAME)
     if st.query_params.get(review_queues.PARAMETER) != kind:
         st.query_params[review_queues.PARAMETER] = kind
     return kind, wanted, by, order == "high to low"
+
+
+def _reviewer() -> None:
+    """Who decides: whoever has logged in, else the name that is typed here."""
+    if (signed_in := access.current()) is not None:
+        hint = "Who you logged in as; stored with each decision. Undo takes back your own actions only."
+        st.text_input("Reviewer", short(signed_in, _NAME), disabled=True, width=150, help=hint)
+        return
+    st.text_input(
+        "Reviewer",
+        key="reviewer",
+        max_chars=_NAME,
+        placeholder="your name",
+        width=150,
+        persist_state="session",
+        help="Stored with each decision, and remembered by this browser. Undo takes back your own actions only, of "
+        "earlier sessions too. People without a name count as one reviewer.",
+    )
 
 
 def _columns(scores: pd.DataFrame) -> list[str]:

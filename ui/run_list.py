@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from mspc_core import home, runs
+from mspc_core import access, home, runs
 from mspc_core.errors import InputError, explain_os_error
 from mspc_core.runs import DEMO, Run, ScanConfig
 from ui import cache, state
@@ -49,7 +49,8 @@ def row_of(run: Run) -> RunRow:
     except InputError as error:
         return RunRow(run.id, "Damaged run", run.id, "damaged", str(error))
     name = config.dataset or config.source.rstrip("/").rpartition("/")[2]
-    about = f"{when(status.created)} · {'own weights, ' if config.checkpoint else ''}{config.arch}"
+    by = f"{whose} · " if (whose := access.owner(run.folder)) else ""
+    about = f"{by}{when(status.created)} · {'own weights, ' if config.checkpoint else ''}{config.arch}"
     about += " · after cleaning" if config.parent else ""
     common: dict[str, Any] = {"id": run.id, "name": name, "about": about, "has_scores": run.has_scores()}
     if status.active:

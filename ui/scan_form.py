@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from mspc_core import gpus
+from mspc_core import access, gpus
 from mspc_core.data import store
 from mspc_core.data.source import open_source
 from mspc_core.errors import InputError
@@ -59,6 +59,8 @@ def check(config: ScanConfig) -> None:
         raise InputError("Choose at least one detector.")
     if config.checkpoint == _NO_FILE:
         raise InputError("Give the path of the file that holds your weights.")
+    if config.checkpoint:
+        access.check_readable(config.checkpoint)
     if config.checkpoint and Path(config.checkpoint).is_dir():
         raise InputError("The path of your weights is a folder: name the file inside it.")
     if config.arch not in MODELS:

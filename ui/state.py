@@ -30,8 +30,6 @@ _ROUTED, _DEEP_LINK = "routed", "deep_link"
 def run_picker() -> None:
     """The sidebar's choice of run. Called by the router before the page, so that pages find the selection made."""
     st.session_state[_ROUTED] = True
-    if page := st.session_state.pop(_DEEP_LINK, None):
-        st.switch_page(f"pages/{page}.py", query_params=st.query_params.to_dict())
     with friendly():
         found = {run.id: run for run in runs.list_runs()}
         chosen = _resolve(found)
@@ -48,6 +46,13 @@ def run_picker() -> None:
             help="Scores, Mask, Inspect and Review show this run.",
         )
         st.sidebar.markdown(_outcome(found[chosen]))
+
+
+def follow_link() -> None:
+    """Go to the page whose link was opened, where `through_router` had to leave it. Called by the router, also while
+    somebody still has to log in: what is typed on one page is lost on the way to another."""
+    if page := st.session_state.pop(_DEEP_LINK, None):
+        st.switch_page(f"pages/{page}.py", query_params=st.query_params.to_dict())
 
 
 def through_router() -> None:

@@ -118,6 +118,10 @@ def speed(
     ] = "cpu",
     seeds: Annotated[str, typer.Option(help="Comma-separated.")] = "0,1,2",
     counts: Annotated[str, typer.Option(help="Numbers of images other than the setting's, comma-separated.")] = "",
+    whole: Annotated[
+        int,
+        typer.Option(help="Run the published loop as a whole up to this many images; -1: the setting's 1,000 or 0."),
+    ] = -1,
     turns: Annotated[int, typer.Option(min=1, help="Of what is measured in turns.")] = 5,
     training: Annotated[bool, typer.Option(help="Also time training, beside a plain loop.")] = True,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
@@ -127,14 +131,13 @@ def speed(
     home: Annotated[str, typer.Option(help="Where data are kept between calls.")] = "",
 ) -> int:
     """What a scan costs, beside bare forwards and beside the published loop (run from the project's folder)."""
-    from dataclasses import asdict
+    from importlib import import_module
 
     from mspc_core import home as places
     from mspc_core.bench import run
 
-    try:
-        from benchmarks import speed as measured
-        from benchmarks import speed_table
+    try:  # no part of the product, which never needs it otherwise
+        measured, speed_table = import_module("benchmarks.speed"), import_module("benchmarks.speed_table")
     except ImportError as error:
         if not (error.name or "").startswith("benchmarks"):
             raise
@@ -144,22 +147,25 @@ def speed(
     cells = measured.SETTINGS[setting]
     if counts:
         cells = tuple(replace(cells[0], count=number) for number in _seeds(counts, "--counts"))
+    if whole >= 0:
+        cells = tuple(replace(cell, whole=whole) for cell in cells)
     plan = measured.Plan(cells, tuple(_seeds(seeds)), turns, device)
     plan = plan if training else replace(plan, trainings=())
     path = Path(out or f"benchmarks/results/speed-{setting}.json").absolute()
     place = Path(home).absolute() if home else places.home() / "bench"
     with run.home_at(place), progress_bar("reading images") as bar:
-        whole = run.open_source(data, size, bar)
+        images = run.open_source(data, size, bar)
     about = {
         "benchmark": "speed",
-        "command": f"python -m mspc_core bench speed --data {whole.info.name} --setting {setting} --seeds {seeds}"
+        "command": f"python -m mspc_core bench speed --data {images.info.name} --setting {setting} --seeds {seeds}"
         + (f" --counts {counts}" if counts else "")
+        + (f" --whole {whole}" if whole >= 0 else "")
         + f" --turns {turns}",
-        "data": {"name": whole.info.name, "content_key": whole.info.content_key, "classes": len(whole.info.classes)},
+        "data": {"name": images.info.name, "content_key": images.info.content_key, "classes": len(images.info.classes)},
         "attack": {"name": "badnets", "config": asdict(measured.ATTACK), "rate": measured.RATE},
     }
     with run.home_at(place):
-        result = measured.measure(plan, whole, place / "made-up", path, about)
+        result = measured.measure(plan, images, place / "made-up", path, about)
     print(f"results: {path}")
     if document:
         speed_table.write(Path(document), result)

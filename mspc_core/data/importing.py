@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from mspc_core import atomic, home
+from mspc_core import atomic, home, quotas
 from mspc_core.data import store
 from mspc_core.data.decode import Decoded, UnreadableImage, array_image, decode_image
 from mspc_core.data.source import RawSample, Skipped, Source, open_source, shown
@@ -113,6 +113,7 @@ def _check_source(source: Source, size: int) -> None:
             f"{shown(Path(source.location).name)} has {len(classes):,} different labels, more than {MAX_CLASSES:,}: "
             "check that folders or labels name classes, not single images."
         )
+    quotas.check_images(source.count or 0, size)
     if source.count is not None:
         needed = source.count * size * size * 3 + SPARE_BYTES
         free = shutil.disk_usage(home.datasets_folder()).free

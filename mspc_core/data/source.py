@@ -14,6 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
+from mspc_core import access
 from mspc_core.data.decode import MAX_FILE_BYTES, UnreadableImage, too_many_bytes
 from mspc_core.errors import InputError, explain_os_error
 
@@ -77,13 +78,23 @@ class Source(Protocol):
 def open_source(text: str) -> Source:
     """Open a folder, file or torchvision data set by what the user typed.
 
-    Raises `InputError` when there is no such thing or it is not a data set. A path that exists wins over a name.
+    Raises `InputError` when there is no such thing, it is not a data set, or this user may not name it. A path that
+    exists wins over a name.
     """
     from mspc_core.data import torchvision_sets
 
     text = text.strip()
     if not text or "\0" in text:
         raise InputError(f"No source was given: name {ACCEPTED}.")
+    if os.path.lexists(os.path.expanduser(text)) or not torchvision_sets.is_known(text):
+        access.check_readable(text)
+    return open_known(text)
+
+
+def open_known(text: str) -> Source:
+    """The same for the source of a stored data set, which was opened before: whoever may see the data may export it."""
+    from mspc_core.data import torchvision_sets
+
     path = Path(os.path.abspath(os.path.expanduser(text)))
     try:
         mode = path.stat().st_mode

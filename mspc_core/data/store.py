@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mspc_core import atomic, home
+from mspc_core import access, atomic, home, quotas
 from mspc_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -155,6 +155,7 @@ def list_datasets() -> list[DatasetInfo]:
 def delete_dataset(name: str) -> None:
     """Remove a stored data set: renamed away first, so that no half of it can be opened."""
     root = home.datasets_folder() / home.check_name(name)
+    access.check_owner(root)
     doomed = root.with_name(f"{atomic.TEMPORARY_PREFIX}{secrets.token_hex(6)}")
     try:
         root.rename(doomed)
@@ -196,11 +197,13 @@ class DatasetWriter:
         self.name = home.check_name(name)
         self.size, self.classes, self.kind, self.source = size, tuple(classes), kind, source
         self._final = home.datasets_folder() / name
+        self._room = quotas.room_for_pixels()
         self._folder = atomic.temporary_for(self._final)
         self._folder.mkdir(parents=True)
         self._alive = contextlib.ExitStack()
         try:
             self._alive.enter_context(atomic.claimed_folder(self._folder))
+            access.record(self._folder)
             self._pixels = (self._folder / "pixels.u8").open("wb")
         except OSError:
             self._alive.close()
@@ -256,6 +259,8 @@ class DatasetWriter:
         if seen:
             identity = f"{identity}-{seen + 1}"
         raw = np.ascontiguousarray(image).tobytes()
+        if self._room is not None and (len(self._rows) + 1) * len(raw) > self._room:
+            raise InputError(quotas.too_many_pixels(self._room))
         self._pixels.write(raw)
         self._digest.update(raw)
         self._digest.update(f"{identity}|{label}|{split}".encode())

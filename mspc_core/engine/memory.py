@@ -10,20 +10,12 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
-from mspc_core.errors import InputError
+from mspc_core.errors import InputError, out_of_memory
 
 _Found = TypeVar("_Found")
-_SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed", "failed to allocate")
 # Images that fitted after a back-off, for passes without and with gradients: a pass of hundreds of batches should fail
 # once, not once a batch. Forgotten with the model.
 _FITS: WeakKeyDictionary[nn.Module, dict[bool, int]] = WeakKeyDictionary()
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Is this the lack of memory (of a GPU, of Apple's MPS, or of the computer), and no other error?"""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in _SIGNS)
 
 
 def in_pieces(model: nn.Module, count: int, work: Callable[[slice], _Found]) -> list[_Found]:

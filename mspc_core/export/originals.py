@@ -18,7 +18,7 @@ import numpy as np
 
 from mspc_core.data.decode import UnreadableImage
 from mspc_core.data.folder import LEADS_OUT, inside
-from mspc_core.data.source import RawSample, Skipped, open_source, read_regular, shown
+from mspc_core.data.source import RawSample, Skipped, open_known, read_regular, shown
 from mspc_core.data.store import Dataset, DatasetInfo, sample_id
 from mspc_core.errors import InputError, ShouldStop, stop_if
 
@@ -133,7 +133,7 @@ def _stream(dataset: Dataset, rows: np.ndarray, should_stop: ShouldStop | None) 
     """Archives and Parquet are read once, from front to back: what is wanted is picked out by its id."""
     table = dataset.manifest.iloc[rows]
     wanted = dict(zip(table["sample_id"].tolist(), rows.tolist(), strict=True))
-    source = open_source(str(source_path(dataset.info)))
+    source = open_known(str(source_path(dataset.info)))
     there: set[str] = set()
     seen: Counter[str] = Counter()
     with closing(source.samples()) as samples:  # type: ignore[type-var]  # every source's samples() is a generator

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from mspc_core import atomic, home
+from mspc_core import access, atomic, home
 from mspc_core.data.folder import inside
 from mspc_core.data.source import shown
 from mspc_core.data.store import DatasetInfo
@@ -27,6 +27,7 @@ def check_target(out: str, info: DatasetInfo | None, run_folder: Path) -> Path:
     if not text or "\0" in text:
         raise InputError("No place was given: name the file or folder to make.")
     path = Path(os.path.abspath(os.path.expanduser(text)))
+    access.check_writable(path)
     real = os.path.join(os.path.realpath(path.parent), path.name)
     if info is not None:
         _check_apart(real, info)

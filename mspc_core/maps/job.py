@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mspc_core import atomic, jobs
+from mspc_core import access, atomic, jobs, quotas
 from mspc_core.errors import InputError, explain_os_error
 from mspc_core.jobs import JobStatus, Reporter
 from mspc_core.maps import store
@@ -35,12 +35,14 @@ def prepare(run: Run, *, umap: bool = False, device: str = "auto") -> Path:
     status = status_of(run)
     if status is not None and status.active:
         raise InputError("The map of this run is being made already.")
-    folder.mkdir(exist_ok=True)
     # Without features to compute it needs no device, and so does not wait for a scan that has it.
     lane = "" if store.features_of(run, key) is not None else device
-    (folder / "cancel").unlink(missing_ok=True)
-    atomic.write_json(folder / "config.json", {"kind": KIND, "umap": umap, "device": lane, "run": run.id})
-    jobs.write_status(folder, jobs.queued())
+    with quotas.room_for_job(folder, new=False):
+        folder.mkdir(exist_ok=True)
+        access.record(folder)  # whoever asks for it again has it from now on
+        (folder / "cancel").unlink(missing_ok=True)
+        atomic.write_json(folder / "config.json", {"kind": KIND, "umap": umap, "device": lane, "run": run.id})
+        jobs.write_status(folder, jobs.queued())
     return folder
 
 

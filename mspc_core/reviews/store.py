@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from sqlalchemy import Connection, Select, exists, func, insert, select
 
-from mspc_core import home
+from mspc_core import access, home
 from mspc_core.errors import InputError
 from mspc_core.reviews import database
 from mspc_core.reviews.address import VARIABLE
@@ -74,6 +74,7 @@ class ReviewStore:
             raise InputError(f"A decision is one of {', '.join(DECISIONS)}, not {decision!r}.")
         if not sample_ids:
             return []
+        reviewer = access.current() or reviewer  # who has logged in decides under that name alone
         if evidence is not None and len(evidence) != len(sample_ids):
             raise ValueError("evidence is given for each sample or for none")
         texts = evidence if evidence is not None else [None] * len(sample_ids)
@@ -127,6 +128,7 @@ class ReviewStore:
         A sample that somebody decided anew since is left as that person decided. What counts after the undo is written
         as another row, so undo itself is in the history.
         """
+        reviewer = access.current() or reviewer
         with self._database.writing(run) as connection:
             own = select(_row.step).where(_row.run == run, _row.reviewer == reviewer[:_NAME], *_standing(run))
             last = connection.scalar(own.order_by(_row.step.desc()).limit(1))

@@ -118,6 +118,9 @@ def test_the_verdict_finds_the_planted_target(scanned: runs.Run) -> None:
     assert summary["model"]["val_accuracy"] > 0.8
     assert summary["model"]["attack_success_rate"] > 0.8
     assert summary["verdict"]["level"] == "poisoned"
+    precision = summary["model"]["precision"]
+    assert (precision["used"], precision["sample"]) == ("float32", 0), "tests have one precision, so none was compared"
+    assert scanned.config().threads >= 1, "kept for a run that is resumed"
     assert [row["name"] for row in summary["verdict"]["target_classes"]] == ["ring"]
     suspects = scanned.scores().query("suspect")
     assert suspects["is_backdoor"].mean() > 0.9

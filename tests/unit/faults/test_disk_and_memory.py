@@ -171,6 +171,7 @@ def test_a_decision_on_a_read_only_disk_is_refused_and_none_is_lost(
         RuntimeError("MPS backend out of memory (MPS allocated: 9.07 GB, max allowed: 9.07 GB)"),
         RuntimeError("[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        ImportError("timedeltas.cpython-311.so: failed to map segment from shared object"),
     ],
 )
 def test_memory_that_runs_out_is_one_sentence(
