@@ -6,6 +6,13 @@ import sys
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from mspc_core.cli import main
+from mspc_core.engine.peers import processes
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    if processes() > 1:
+        # Connections to processes that are gone cannot be taken down in order: torch would wait for them, or abort.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)

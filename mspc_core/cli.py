@@ -16,6 +16,7 @@ import typer
 from mspc_core import __version__
 from mspc_core.bench.cli import app as bench
 from mspc_core.console import estimate_lines, print_dataset, print_summary, printable, progress_bar
+from mspc_core.engine.peers import rank
 from mspc_core.errors import (
     EXIT_BAD_INPUT,
     EXIT_CANCELLED,
@@ -26,6 +27,7 @@ from mspc_core.errors import (
     out_of_memory,
 )
 from mspc_core.export.cli import export
+from mspc_core.following import check, dismiss, follow
 from mspc_core.maps.cli import map_, resume_map
 from mspc_core.retrain.cli import list_lines, resume_retraining, retrain
 
@@ -49,9 +51,14 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status and prints at most one line for bad input."""
     if not (sys.argv[1:] if arguments is None else arguments):
         arguments = ["--help"]
+    if rank() > 0:  # torchrun started several processes: the first one reads the command line and says what to do
+        return follow()
     try:
+        check((sys.argv[1:] if arguments is None else arguments)[0])
         result = app(args=arguments, prog_name="python -m mspc_core", standalone_mode=False)
-        return result if isinstance(result, int) else 0
+        status = result if isinstance(result, int) else 0
+        dismiss(status)
+        return status
     except InputError as error:
         message = str(error)
     except typer.TyperException as error:
@@ -67,6 +74,8 @@ def main(arguments: list[str] | None = None) -> int:
         if not out_of_memory(error):
             raise
         message = MEMORY
+    finally:
+        dismiss()
     print(f"error: {printable(' '.join(message.split()))}", file=sys.stderr)
     return EXIT_BAD_INPUT
 
@@ -242,8 +251,12 @@ def resume(run: Annotated[str, typer.Argument(help="Run id or folder.")], as_jso
 
     found = open_run(run)
     if read_config(found.folder).get("kind") == "map":
+        check("map")
         return resume_map(found.folder, as_json)
-    return resume_retraining(found.folder, as_json) if is_retraining(found.folder) else _work(found, as_json)
+    if is_retraining(found.folder):
+        check("retrain")
+        return resume_retraining(found.folder, as_json)
+    return _work(found, as_json)
 
 
 @app.command()
@@ -308,7 +321,7 @@ def work(folder: str) -> int:
 
     if hasattr(os, "nice"):
         os.nice(5)  # whoever clicks in the app meanwhile goes first
-    return _status_code(work_on(Path(folder)).state)
+    return _status_code(work_on(Path(folder), together=True).state)
 
 
 def _estimate(config: ScanConfig, as_json: bool) -> int:
@@ -333,7 +346,7 @@ def _work(run: Run, as_json: bool) -> int:
         def show(status: jobs.JobStatus) -> None:
             bar(round(1000 * status.progress), 1000, f"{status.stage} · {status.message}")
 
-        status = work_on(run.folder, on_progress=show)
+        status = work_on(run.folder, on_progress=show, together=True)
     if status.state == "failed":
         raise InputError(f"{status.error} (run folder: {run.folder})")
     if status.state == "cancelled":

@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
@@ -150,20 +150,32 @@ def start(folder: Path) -> None:
         environment[access.VARIABLE] = access.current() or ""
         for name in serving.SECRETS:
             environment.pop(name, None)
+        processes = int(read_config(folder).get("processes") or 1)
+        if processes > 1:  # each gets its part of the cores; torchrun would give it one
+            environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+        else:  # torchrun hands nothing on: there the first process takes the lock itself, once it has started
+            environment[INHERITED_LOCK] = str(lock.fileno())
         try:
             with (folder / "log.txt").open("ab") as log:
                 subprocess.Popen(
-                    [sys.executable, "-m", "mspc_core", "work", str(folder)],
+                    [sys.executable, *_launcher(processes), "-m", "mspc_core", "work", str(folder)],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
                     cwd=Path(__file__).resolve().parent.parent,
-                    env={**environment, INHERITED_LOCK: str(lock.fileno())},
-                    pass_fds=[lock.fileno()],
+                    env=environment,
+                    pass_fds=[lock.fileno()] if processes == 1 else [],
                     start_new_session=True,
                 )
         except OSError as error:  # no memory for another process, or too many of them
             raise InputError(str(fail(folder, explain_os_error(error)).error)) from error
+
+
+def _launcher(processes: int) -> list[str]:
+    """torchrun for several processes on this machine (`mspc_core.following`); nothing for one."""
+    if processes == 1:
+        return []
+    return ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
 
 
 def run(
@@ -228,13 +240,14 @@ def _own(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _turn(folder: Path, device: str, reporter: Reporter) -> Iterator[None]:
-    """Hold the device. Waits while another job holds it or an older one is queued for it."""
-    lock = home.home() / f"device-{home.name_from(device)}.lock"
+    """Hold the device, or all of several ("cuda:0+cuda:1"). Waits while another job holds one of them or an older one
+    is queued for it; nothing is held meanwhile."""
+    locks = [home.home() / f"device-{home.name_from(lane)}.lock" for lane in device.split("+")]
     while True:
         if reporter.should_stop():
             raise Cancelled
-        with held(lock) as mine:
-            if mine and not _older_waiting(folder, reporter.status):
+        with ExitStack() as stack:
+            if all([stack.enter_context(held(lock)) for lock in locks]) and not _older_waiting(folder, reporter.status):
                 yield
                 return
         reporter.waiting()
@@ -252,7 +265,7 @@ def _older_waiting(folder: Path, own: JobStatus) -> bool:
             status = read_status(other)
         except InputError:
             continue
-        if status.state != "queued" or status.device != own.device:
+        if status.state != "queued" or not set(status.device.split("+")) & set(own.device.split("+")):
             continue
         if (status.created, other.name) < (own.created, folder.name):
             return True

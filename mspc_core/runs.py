@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 DEFAULT_DETECTORS = ("spc", "mixture", "pattern", "transplant", "mspc", "second_opinion")
 DEMO = "demo"
 TRUSTED = ("", "val", "test")
+_MOST_PROCESSES = 64
 NORMALISATIONS = ("auto", "data", "none", "half", "imagenet", "cifar10")
 
 
@@ -48,7 +49,8 @@ class ScanConfig:
     threads: that compute; 0 is measured when the run begins, and the number kept. trusted: the split ("val" or "test")
     that is handed as clean data to detectors that need it; "" for none. parent: the run whose cleaned set this one
     scans; exclude: the list in this run's folder of what was left out or relabelled (`mspc_core.retrain.kept`), ""
-    where everything is scanned."""
+    where everything is scanned. processes: that the app starts for it on this machine, one a GPU; torchrun decides for
+    itself."""
 
     source: str
     dataset: str = ""
@@ -62,6 +64,7 @@ class ScanConfig:
     mspc_preset: str = "fast"
     trusted: str = ""
     device: str = "auto"
+    processes: int = 1
     seed: int = 0
     threads: int = 0
     kind: str = "scan"
@@ -259,6 +262,10 @@ def check(config: ScanConfig) -> None:
         raise InputError(f"The trusted split is val or test, not {config.trusted!r}.")
     if config.mspc_preset not in ("fast", "paper"):
         raise InputError(f"MSPC's settings are fast or paper, not {config.mspc_preset!r}.")
+    if not 1 <= config.processes <= _MOST_PROCESSES:
+        raise InputError(f"A scan runs on 1 to {_MOST_PROCESSES} processes, not on {config.processes}.")
+    if config.processes > 1 and config.device not in ("auto", "cpu", "cuda"):
+        raise InputError(f"Several GPUs need the device auto or cuda, not {config.device!r}: choose one of them.")
     if config.normalise not in NORMALISATIONS:
         raise InputError(f"Normalisation is one of {', '.join(NORMALISATIONS)}; not {config.normalise!r}.")
     if config.checkpoint:
@@ -304,6 +311,7 @@ def same_scan(stored: ScanConfig, asked: ScanConfig) -> bool:
         dataset=stored.dataset,
         size=stored.size,
         epochs=stored.epochs,
+        processes=stored.processes,
         threads=stored.threads,
         versions=stored.versions,
         content_key=stored.content_key,

@@ -22,8 +22,9 @@ from mspc_core import atomic, cleaning, detectors, evaluate, obstacles, verdict
 from mspc_core import given as given_model
 from mspc_core import scan_results as results
 from mspc_core.data.store import Dataset, open_dataset
-from mspc_core.detectors.base import SCALES, CleanData, config_as_json
+from mspc_core.detectors.base import SCALES, CleanData, Detector, config_as_json
 from mspc_core.detectors.mspc import PRESETS
+from mspc_core.engine import distributed
 from mspc_core.engine.device import choose_threads, device_name, largest_training_batch, resolve_device
 from mspc_core.engine.forward import allow_half
 from mspc_core.engine.precision import Precision, choose_precision
@@ -90,7 +91,11 @@ def _execute(folder: Path, reporter: Reporter, given: GivenModel | None) -> None
     else:
         model, about = _model_stage(run, config, dataset, images, labels, device, reporter, progress)
     about = _precision(run, model, about, images)
-    with keep_features(run, model, rows, reporter.log):
+    half = about["precision"]["used"] != "float32"
+    with (
+        keep_features(run, model, rows, reporter.log) as kept_here,
+        distributed.step("table", keep=kept_here, half=half),
+    ):
         scores = results.base_table(dataset, rows, model, images, labels)
     notes = obstacles.model_notes(scores["predicted"].to_numpy(), labels, dataset.info.classes, about["train_accuracy"])
     notes += Precision(**about["precision"]).note()
@@ -239,9 +244,13 @@ def _model_stage(
 ) -> tuple[Normalised, dict[str, Any]]:
     if (run.folder / "model.json").is_file():
         reporter.skipped("model")
-        return checkpoint.load_saved_model(run.folder, device)
+        model, about = checkpoint.load_saved_model(run.folder, device)
+        share_model(model, ModelSpec.from_json(about))
+        return model, about
     spec = ModelSpec(config.arch, len(dataset.info.classes), dataset.info.size)
-    about: dict[str, Any] = {"classes": list(dataset.info.classes), "device": device_name(device)}
+    about = {"classes": list(dataset.info.classes), "device": device_name(device)}
+    if distributed.members() > 1:
+        about["processes"] = distributed.members()
     if config.checkpoint:
         model, choice = normalise.load_with_normalisation(
             Path(config.checkpoint).expanduser(), spec, config.normalise, images, labels, device
@@ -249,31 +258,79 @@ def _model_stage(
         spec = replace(spec, mean=choice.mean, std=choice.std)
         about |= {"trained_here": False, "checkpoint": config.checkpoint, "notes": choice.notes}
     else:
-        model, spec = cleaning.fresh_model(spec, images, config.seed, device)
-        chosen = train.resolve(
-            train.TrainConfig(epochs=config.epochs or None, augment=config.augment, seed=config.seed),
-            len(images),
-            config.arch,
-            largest_training_batch(device, dataset.info.size),
-        )
-        history = train.train_model(
-            model,
-            images,
-            labels,
-            chosen,
-            checkpoint=run.folder / "training.safetensors",
-            progress=progress,
-            should_stop=reporter.should_stop,
-            on_epoch=lambda n, loss, hit: reporter.log(f"epoch {n}: loss {loss:.4f}, training accuracy {hit:.4f}"),
-        )
+        with distributed.step("train"):
+            model, spec, chosen, history = train_here(run, config, dataset, images, labels, device, reporter, progress)
         train.write_early_losses(run.folder / "early_losses.npz", history)
         about |= {"trained_here": True, "training": asdict(chosen), "notes": []}
         about |= {"train_loss": history.train_loss, "train_accuracy_per_epoch": history.train_accuracy}
-    about["train_accuracy"] = evaluate.accuracy(model, images, labels)
-    about["val_accuracy"] = cleaning.held_out_accuracy(model, dataset)
-    about["attack_success_rate"] = evaluate.attack_success_rate(model, dataset, about["notes"])
+    share_model(model, spec)
+    with distributed.step("measure"):
+        about |= measured(model, dataset, images, labels, about["notes"])
     checkpoint.save_model(run.folder, model, spec, about)
     return model.eval(), {**spec.as_json(), **about}
+
+
+def train_here(
+    run: Run,
+    config: ScanConfig,
+    dataset: Dataset,
+    images: np.ndarray,
+    labels: np.ndarray,
+    device: torch.device,
+    reporter: Reporter | None,
+    progress: Progress | None,
+) -> tuple[Normalised, ModelSpec, train.TrainConfig, train.History]:
+    """A model of the scanned images, by all processes of the job. reporter: None in those that do not lead."""
+    spec = ModelSpec(config.arch, len(dataset.info.classes), dataset.info.size)
+    model, spec = cleaning.fresh_model(spec, images, config.seed, device)
+    chosen = train.resolve(
+        train.TrainConfig(epochs=config.epochs or None, augment=config.augment, seed=config.seed),
+        len(images),
+        config.arch,
+        largest_training_batch(device, dataset.info.size),
+    )
+
+    def on_epoch(number: int, loss: float, hits: float) -> None:
+        if reporter:
+            reporter.log(f"epoch {number}: loss {loss:.4f}, training accuracy {hits:.4f}")
+
+    history = train.train_model(
+        model,
+        images,
+        labels,
+        chosen,
+        checkpoint=run.folder / "training.safetensors",
+        progress=progress,
+        should_stop=reporter.should_stop if reporter else None,
+        on_epoch=on_epoch,
+        shared=True,
+    )
+    return model, spec, chosen, history
+
+
+def share_model(model: Normalised, spec: ModelSpec) -> None:
+    """Give every process of the job this model."""
+    with distributed.step("model", spec=spec.as_json()):
+        distributed.model_from_leader(model)
+
+
+def measured(
+    model: Normalised, dataset: Dataset, images: np.ndarray, labels: np.ndarray, notes: list[str]
+) -> dict[str, float | None]:
+    """How well a new model does. notes: gets a sentence where the attack cannot be tried."""
+    return {
+        "train_accuracy": evaluate.accuracy(model, images, labels),
+        "val_accuracy": cleaning.held_out_accuracy(model, dataset),
+        "attack_success_rate": evaluate.attack_success_rate(model, dataset, notes),
+    }
+
+
+def detector_of(config: ScanConfig, name: str) -> Detector:
+    """A detector with the settings of this scan."""
+    settings = PRESETS[config.mspc_preset] if name == "mspc" else detectors.create(name).config
+    if hasattr(settings, "seed"):
+        settings = replace(settings, seed=config.seed)
+    return detectors.create(name, settings)
 
 
 def _precision(run: Run, model: nn.Module, about: dict[str, Any], images: np.ndarray) -> dict[str, Any]:
@@ -296,13 +353,11 @@ def _detector_stage(
     clean: CleanData | None,
     reporter: Reporter,
 ) -> None:
-    settings = PRESETS[config.mspc_preset] if name == "mspc" else detectors.create(name).config
-    if hasattr(settings, "seed"):
-        settings = replace(settings, seed=config.seed)
-    detector = detectors.create(name, settings)
+    detector = detector_of(config, name)
     progress = reporter.stage(name, f"running {detector.title}")
     begun = time.perf_counter()
-    detector.fit(model, images, labels=labels, clean=clean, progress=progress, should_stop=reporter.should_stop)
+    with distributed.step("detector", detector=name):
+        detector.fit(model, images, labels=labels, clean=clean, progress=progress, should_stop=reporter.should_stop)
     obstacles.check_finite(detector.decision_scores_)
     run.save_stage(
         detector,

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mspc_core import access, atomic, home, jobs, quotas
+from mspc_core.engine.peers import local_processes, processes
 from mspc_core.errors import InputError
+from mspc_core.following import lead
 from mspc_core.jobs import JobStatus, Reporter
 
 if TYPE_CHECKING:
@@ -23,8 +25,10 @@ def work_on(
     on_progress: Callable[[JobStatus], None] | None = None,
     *,
     given: GivenModel | None = None,
+    together: bool = False,
 ) -> JobStatus:
-    """Do the job of `folder` in this process and return how it ended. given: the model of a scan, from memory."""
+    """Do the job of `folder` in this process and return how it ended. given: the model of a scan, from memory.
+    together: with the other processes that torchrun started, if it did."""
     config = jobs.read_config(folder)
     kind = config.get("kind")
     if kind not in _KINDS:
@@ -34,6 +38,8 @@ def work_on(
     except InputError as error:
         return jobs.fail(folder, str(error))
     work = _KINDS[kind] if given is None else partial(_scan, given=given)
+    if together and processes() > 1:
+        work = partial(lead, work)
     return jobs.run(folder, work, device=device, on_progress=on_progress)
 
 
@@ -77,7 +83,12 @@ def _lane(config: dict[str, Any]) -> str:
     kind, device = config.get("kind"), str(config.get("device", "auto"))
     if kind == "map" and not device:  # its features are there: it needs no device
         return "map"
-    return _canonical(device) if _computes(config) else _DEVICES.get(kind, "io")
+    if not _computes(config):
+        return _DEVICES.get(kind, "io")
+    own = _canonical(device)
+    if kind == "scan" and processes() > 1 and own.startswith("cuda"):  # each takes the GPU of its number
+        return "+".join(f"cuda:{number}" for number in range(local_processes()))
+    return own
 
 
 def _computes(config: dict[str, Any]) -> bool:

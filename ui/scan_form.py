@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from mspc_core import access
+from mspc_core import access, gpus
 from mspc_core.data import store
 from mspc_core.data.source import open_source
 from mspc_core.errors import InputError
@@ -177,4 +177,21 @@ def _ask_advanced() -> dict[str, Any]:
                 "Flip and shift images in training", key="scan_augment", help="The paper trains without."
             ),
         }
+        found["processes"] = _ask_gpus(str(found["device"]))
     return found
+
+
+def _ask_gpus(device: str) -> int:
+    """How many GPUs work together; asked only where there are several."""
+    count = gpus.visible()
+    if count < 2 or device not in ("auto", "cuda"):
+        return 1
+    return int(
+        st.select_slider(
+            "GPUs",
+            range(1, count + 1),
+            key="scan_gpus",
+            help="The images are divided among them, and the scores of a given model stay the same. Worth it for many "
+            "or large images; small ones keep no GPU busy.",
+        )
+    )

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from mspc_core.detectors.base import Artifacts, CleanData, Needs, Threshold
 from mspc_core.detectors.catalog import CATALOG
 from mspc_core.detectors.classwise import EXP_2, anomaly_index, both, check_labels, members_of
+from mspc_core.engine import distributed
 from mspc_core.engine.forward import counting, frozen, predict_logits, to_float
 from mspc_core.errors import InputError, Progress, ShouldStop, stop_if
 
@@ -104,17 +105,19 @@ class Beatrix:
                 reader.scale = float(maps.mean(2).abs().max().clamp_min(1e-12))
                 bands = Bands(grams(reader.prepare(maps), config.orders), config.band)
                 limit = self._limit(reader.prepare(maps))
-                deviations, means = np.zeros(len(members)), []
-                for start in range(0, len(members), _BATCH):
+                found, means = [np.zeros(0)], []
+                for start in distributed.batches(len(members), _BATCH):
                     stop_if(should_stop)
                     part = reader.prepare(reader.read(images[members[start : start + _BATCH]]))
-                    deviations[start : start + len(part)] = bands.deviations(grams(part, config.orders)).cpu().numpy()
+                    found.append(bands.deviations(grams(part, config.orders)).double().cpu().numpy())
                     means.append(part.mean(2).cpu())
                     if progress:
                         progress(done + start + len(part), len(images), "comparing Gram matrices")
+                deviations = distributed.gather_array(np.concatenate(found))
+                mean_maps = distributed.gather_rows(torch.cat(means) if means else torch.empty(0, 0))
                 done += len(members)
                 margins[label] = np.log((deviations + 1e-9) / (limit + 1e-9))
-                distances.append(_between(torch.cat(means).numpy(), margins[label] > 0, generator))
+                distances.append(_between(mean_maps.numpy(), margins[label] > 0, generator))
         if without:
             notes.append(
                 f"Fewer than {_TRUSTED_MINIMUM} trusted samples of {len(without)} classes ({without[0]}, …): "

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from mspc_core.detectors.base import Artifacts, CleanData, Needs, Threshold
 from mspc_core.detectors.catalog import CATALOG
 from mspc_core.detectors.thresholds import one_class_note
+from mspc_core.engine import distributed
 from mspc_core.engine.device import gradient_batch_for
 from mspc_core.engine.forward import counting, frozen, predict_logits, to_float
 from mspc_core.errors import InputError, Progress, ShouldStop, stop_if
@@ -85,7 +86,8 @@ class CognitiveDistillation:
             noise = random_colours(self.config.steps, self.config.seed)
             with frozen(model) as device:
                 batch = gradient_batch_for(device, images.shape[1])
-                for start in range(0, len(images), batch):
+                own = distributed.batches(len(images), batch)
+                for start in own:
                     pixels = to_float(images[start : start + batch], device)
 
                     def report(steps: int, size: int = len(pixels), before: int = done) -> None:
@@ -98,6 +100,8 @@ class CognitiveDistillation:
                     scores[rows] = -found.mean((1, 2), dtype=torch.float64).cpu().numpy()
                     evidence.add(found.cpu().numpy(), scores[rows])
                     done += len(pixels) * self.config.steps
+        scores = distributed.gather_array(scores[own.start : own.stop])
+        evidence.join()
         self._decide(scores)
         self.artifacts_ = Artifacts(
             masks={"cognitive_distillation": evidence.means()},
@@ -189,6 +193,14 @@ class _Evidence:
         kept, all_scores = np.concatenate([self._kept, masks]), np.concatenate([self._scores, scores])
         best = np.argsort(-all_scores, kind="stable")[:_KEPT]
         self._kept, self._scores = kept[best], all_scores[best]
+
+    def join(self) -> None:
+        """Put together what all processes have kept that share the pass."""
+        sums = distributed.gather_array(self._sum[None])
+        kept, scores = distributed.gather_array(self._kept), distributed.gather_array(self._scores)
+        best = np.argsort(-scores, kind="stable")[:_KEPT]
+        self._sum, self._count = sums.sum(0), distributed.total(self._count)[0]
+        self._kept, self._scores = kept[best], scores[best]
 
     def means(self) -> np.ndarray:
         """float32 [2, H, W]: mean of the kept masks, mean of all."""

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mspc_core.engine import distributed
 from mspc_core.engine.device import batch_size_for
 from mspc_core.engine.forward import check_finite, frozen, to_float
 from mspc_core.engine.rows import Collected
@@ -85,7 +86,7 @@ def collect_features(
     summary = pool or (lambda _, __, outputs: channel_extremes(outputs))
     seen: dict[str, list[Tensor]] = {name: [] for name in (PENULTIMATE, *norms)}
     wanted = ([PENULTIMATE] if before is not None else []) + list(norms)
-    kept = {name: Collected(len(images)) for name in wanted}
+    kept = {name: Collected(_own(model, images, batch_size)) for name in wanted}
 
     def keep(count: int) -> None:
         if before is not None and sum(map(len, seen[PENULTIMATE])) != count:
@@ -98,10 +99,11 @@ def collect_features(
 
     with _hooked(before, norms, summary, seen):
         outputs = _read(model, images, batch_size, keep, progress, should_stop)
+    found = {name: distributed.gather_array(kept[name].array()) for name in wanted}
     return Features(
         logits=outputs.numpy(),
-        penultimate=kept[PENULTIMATE].array() if PENULTIMATE in kept else np.zeros((len(images), 0), np.float32),
-        batch_norm={name: kept[name].array() for name in norms},
+        penultimate=found.pop(PENULTIMATE, np.zeros((len(images), 0), np.float32)),
+        batch_norm=found,
     )
 
 
@@ -146,15 +148,27 @@ def _read(
     logits: list[Tensor] = []
     with frozen(model) as device, torch.inference_mode():
         step = batch_size or batch_size_for(device, images.shape[1])
-        for start in range(0, len(images), step):
+        for start in distributed.batches(len(images), step):
             stop_if(should_stop)
             logits.append(model(to_float(images[start : start + step], device)).float().cpu())
             after(len(logits[-1]))
             if progress:
                 progress(min(start + step, len(images)), len(images), "reading features")
-    outputs = torch.cat(logits) if logits else torch.empty(0, 0)
+    outputs = _joined(logits)
     check_finite(outputs)
     return outputs
+
+
+def _own(model: nn.Module, images: np.ndarray, batch_size: int | None) -> int:
+    """How many of the images this process reads: all of them, unless several share the pass."""
+    step = batch_size or batch_size_for(next(model.parameters()).device, images.shape[1])
+    part = distributed.batches(len(images), step)
+    return min(part.stop, len(images)) - part.start if len(part) else 0
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """[N, …] of what this process has read, or of what all have that share the pass."""
+    return distributed.gather_rows(torch.cat(parts) if parts else torch.empty(0, 0))
 
 
 class Statistics(NamedTuple):
@@ -181,7 +195,7 @@ def collect_statistics(
     layers = _telling_layers(model)
     most = max(8, _MOST_STATISTICS // (_PER_CHANNEL * len(layers)))
     parts: dict[str, list[Tensor]] = {name: [] for name in layers}
-    kept = Collected(len(images))  # 32 kB a sample
+    kept = Collected(_own(model, images, None))  # 32 kB a sample
 
     def keep(count: int) -> None:
         # A layer that is used several times, or not once for each image, has no row for each image.
@@ -194,7 +208,7 @@ def collect_statistics(
 
     with _hooked(None, layers, lambda _, __, found: _sum_up(found, most, seed), parts):
         outputs = _read(model, images, None, keep, progress, should_stop)
-    return Statistics(outputs.numpy(), kept.array())
+    return Statistics(outputs.numpy(), distributed.gather_array(kept.array()))
 
 
 def statistics_width(model: nn.Module) -> int:

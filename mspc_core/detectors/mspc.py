@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from mspc_core.detectors.base import SCALES, Artifacts, CleanData, Needs, Threshold
 from mspc_core.detectors.catalog import CATALOG
+from mspc_core.engine import distributed
 from mspc_core.engine.device import gradient_batch_for
 from mspc_core.engine.forward import (
     counting,
@@ -211,13 +212,13 @@ class MSPC:
                 parts = np.array_split(chunk, -(-len(chunk) // most))
                 groups = _in_groups(scales, max(1, most // len(parts[0])))
                 add_gradient = self._gradient(model, images, logits, mask, parts, share / len(chunk) / len(scales))
-                for unit in [(number, group) for number in range(len(parts)) for group in groups]:
-                    add_gradient(unit)
+                units = [(number, group) for number in range(len(parts)) for group in groups]
+                distributed.accumulate(mask, units, add_gradient)
             optimizer.step()
             with torch.no_grad():
                 mask.clamp_(0.0, 1.0)
             progress(done, total, "")
-        return mask.detach()
+        return distributed.from_leader(mask.detach())
 
     def _gradient(
         self,

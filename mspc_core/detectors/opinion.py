@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from mspc_core.engine import distributed
 from mspc_core.engine.device import largest_training_batch
 from mspc_core.engine.forward import predict_logits, to_float
 from mspc_core.engine.rows import Collected, pick
@@ -134,20 +135,27 @@ def second_opinion(
         return model, history
 
     if shown is None:
-        first = "finding out what is learned first"
-        _, history = train(sharp, np.arange(len(images)), first_epochs, False, 0, first)
-        kept = slow_to_learn(history.early_losses, labels, config.quickest)
+        first, kept = "finding out what is learned first", np.ones(len(images), dtype=bool)
+        if distributed.turn_of(0):
+            _, history = train(sharp, np.arange(len(images)), first_epochs, False, 0, first)
+            kept = slow_to_learn(history.early_losses, labels, config.quickest)
+        kept = distributed.array_from_leader(kept)
     else:
         kept = shown
     side = np.random.default_rng([seed, 11]).permutation(len(small)) % 2
-    found = np.zeros((len(small), classes), dtype=np.float32)
+    found = torch.zeros(len(small), classes)
     for half in (0, 1):
+        if not distributed.turn_of(half):  # another process trains this one
+            continue
         rows = np.flatnonzero((side != half) & kept)
         model, _ = train(small, rows, epochs, True, 1 + half, "asking for a second opinion")
         judged = np.flatnonzero(side == half)
-        found[judged] = predict_logits(model, small, indices=judged, should_stop=should_stop).softmax(1).numpy()
+        with distributed.alone():
+            logits = predict_logits(model, small, indices=judged, should_stop=should_stop)
+        found[torch.from_numpy(judged)] = logits.softmax(1)
+    done = distributed.total(round(done))[0]
     forwards = (_TRAINING_COST * done + small.size) / (3 * full)  # done counts channel values
-    return Opinion(found, kept, round(forwards))
+    return Opinion(distributed.summed(found).numpy(), kept, round(forwards))
 
 
 def _fresh(images: np.ndarray, classes: int, seed: int, device: torch.device) -> nn.Module:

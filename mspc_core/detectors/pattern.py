@@ -12,6 +12,7 @@ what is tested is not that pattern, which exists for honest classes too, but wha
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -25,6 +26,7 @@ from mspc_core.detectors.catalog import CATALOG
 from mspc_core.detectors.opinion import shrunk
 from mspc_core.detectors.patterns import Split, split_class
 from mspc_core.detectors.regions import CLASSES_PER_STEP
+from mspc_core.engine import distributed
 from mspc_core.engine.device import gradient_batch_for
 from mspc_core.engine.forward import counting, frozen, predict_logits, to_float
 from mspc_core.engine.rows import blocks, pick
@@ -152,19 +154,29 @@ class Pattern:
                     drawn = np.concatenate([generator.choice(pool, each) for pool in others])
                     optimizer.zero_grad()
                     (price * (patterns.pow(2).sum((1, 2, 3)) + 1e-8).sqrt().sum()).backward()
-                    for part in np.array_split(
-                        np.arange(len(drawn)), -(-len(drawn) // gradient_batch_for(device, side))
-                    ):
-                        owner = torch.from_numpy(owners[part]).to(device)
-                        moved = _added(to_float(images[drawn[part]], device), patterns[owner])
-                        losses = F.cross_entropy(model(moved).float(), wanted[owner], reduction="none")
-                        (losses.clamp(max=config.loss_cap).sum() / each).backward()
+                    rows = np.stack([drawn, owners], 1)  # [B, 2]: image, and place of its pattern in the group
+                    parts = np.array_split(rows, -(-len(rows) // gradient_batch_for(device, side)))
+                    add_gradient = self._gradient(model, images, patterns, wanted, each)
+                    distributed.accumulate(patterns, parts, add_gradient)
                     optimizer.step()
                     done += 1
                     if progress:
                         progress(done, total, "learning one pattern a class")
-                found[group] = patterns.detach().cpu().numpy()
+                found[group] = distributed.from_leader(patterns.detach()).cpu().numpy()
         return found
+
+    def _gradient(
+        self, model: nn.Module, images: np.ndarray, patterns: Tensor, wanted: Tensor, each: int
+    ) -> Callable[[np.ndarray], None]:
+        """Adds the gradient of a part of a step's draw, int [B, 2] (see there). wanted: int [G], the classes."""
+
+        def add(part: np.ndarray) -> None:
+            owner = torch.from_numpy(part[:, 1]).to(patterns.device)
+            moved = _added(to_float(images[part[:, 0]], patterns.device), patterns[owner])
+            losses = F.cross_entropy(model(moved).float(), wanted[owner], reduction="none")
+            (losses.clamp(max=self.config.loss_cap).sum() / each).backward()
+
+        return add
 
     def _split(self, small: np.ndarray, own: np.ndarray, total: np.ndarray, learned: np.ndarray) -> Split | None:
         mine, rest = pick(small, own), len(small) - len(own)
@@ -187,9 +199,11 @@ class Pattern:
         hits = 0
         with frozen(model) as device, torch.inference_mode():
             pattern = torch.from_numpy(difference).to(device)
-            for part in np.array_split(drawn, -(-len(drawn) // (4 * gradient_batch_for(device, images.shape[1])))):
-                hits += int((model(_added(to_float(images[part], device), pattern)).argmax(1) == label).sum())
-        return hits / len(drawn)
+            parts = np.array_split(drawn, -(-len(drawn) // (4 * gradient_batch_for(device, images.shape[1]))))
+            for number in distributed.share(len(parts)):
+                found = model(_added(to_float(images[parts[number]], device), pattern)).argmax(1)
+                hits += int((found == label).sum())
+        return distributed.total(hits)[0] / len(drawn)
 
 
 def _added(images: Tensor, patterns: Tensor) -> Tensor:

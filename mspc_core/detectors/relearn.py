@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mspc_core.engine import distributed
 from mspc_core.engine.device import autocast, largest_training_batch
 from mspc_core.engine.forward import counting, device_of, to_float
 from mspc_core.engine.rows import will_need
@@ -64,9 +65,32 @@ def train_anew(
 
     objective: what is minimised, of the mean cross-entropy of a batch. The given model is not changed. Raises
     `InputError` when a label is no class of the model, or the training diverges at every rate tried; `Cancelled`.
+
+    Of several processes the first one trains, and the others get its model (without table and notes).
     """
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
         raise InputError(f"Labels must be between 0 and {classes - 1}, the model's classes: choose another model.")
+    if distributed.leads():
+        with distributed.alone():
+            found = _first_that_converges(
+                model, images, labels, recipe, objective=objective, progress=progress, should_stop=should_stop
+            )
+    else:
+        found = Relearned(fresh_copy(model, recipe.seed).eval(), [], 0, [])
+    distributed.model_from_leader(found.model)
+    return found
+
+
+def _first_that_converges(
+    model: nn.Module,
+    images: np.ndarray,
+    labels: np.ndarray,
+    recipe: Recipe,
+    *,
+    objective: Callable[[Tensor], Tensor],
+    progress: Progress | None,
+    should_stop: ShouldStop | None,
+) -> Relearned:
     notes: list[str] = []
     equivalents = 0
     for attempt in range(_ATTEMPTS):

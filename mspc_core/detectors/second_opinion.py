@@ -36,6 +36,7 @@ from mspc_core.detectors.surprise import (
     principal,
     rank,
 )
+from mspc_core.engine import distributed
 from mspc_core.engine.forward import counting, device_of
 from mspc_core.errors import Progress, ShouldStop
 
@@ -105,10 +106,10 @@ class SecondOpinion:
         said = self._ask(model, images, labels, classes, inputs, None, _part(progress, 0, 700), should_stop)
         equivalents, history = said.equivalents, said.ranking.history
         evidence = best_cut(said.ranking.scores, said.odds)[1]
-        enough = evidence >= config.certainty
+        enough = distributed.decided(evidence >= config.certainty)
         if enough:
             # Now that most of the poison is known, ask models that were never shown it.
-            shown = ~said.ranking.set_apart()
+            shown = distributed.array_from_leader(~said.ranking.set_apart())
             again = self._ask(model, images, labels, classes, inputs, shown, _part(progress, 700, 300), should_stop)
             equivalents += again.equivalents
             if again.ranking.evidence >= config.certainty:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from mspc_core.detectors.base import Artifacts, CleanData, Needs, Threshold
 from mspc_core.detectors.catalog import CATALOG
 from mspc_core.detectors.thresholds import normal_tail, one_class_note
+from mspc_core.engine import distributed
 from mspc_core.engine.device import batch_size_for
 from mspc_core.engine.forward import counting, frozen, predict_logits, to_float
 from mspc_core.errors import InputError, Progress, ShouldStop, stop_if
@@ -119,7 +120,8 @@ def mean_entropy(
     entropy = np.zeros(len(images))
     with frozen(model) as device, torch.inference_mode():
         step = max(1, batch_size_for(device, images.shape[1]) // overlays.shape[1])
-        for start in range(0, len(images), step):
+        own = distributed.batches(len(images), step)
+        for start in own:
             stop_if(should_stop)
             chunk = overlays[start : start + step]
             bottom = to_float(images[start : start + step], device).repeat_interleave(chunk.shape[1], dim=0)
@@ -128,4 +130,4 @@ def mean_entropy(
             entropy[start : start + len(chunk)] = found.view(chunk.shape).mean(1).numpy()
             if progress:
                 progress(min(start + step, len(images)), len(images), "laying other images over each")
-    return entropy
+    return distributed.gather_array(entropy[own.start : own.stop])

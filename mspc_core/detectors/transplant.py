@@ -33,6 +33,7 @@ from mspc_core.detectors.regions import (
     transplant,
     transplant_loss,
 )
+from mspc_core.engine import distributed
 from mspc_core.engine.device import batch_size_for, gradient_batch_for
 from mspc_core.engine.forward import counting, device_of, forward_pass, frozen, predict_logits, to_float
 from mspc_core.engine.memory import in_pieces
@@ -157,18 +158,17 @@ class Transplant:
                 optimizer.zero_grad()
                 price *= _REFERENCE_PIXELS / (height * width)
                 (price * enlarged(grid[drawn], height, width).sum()).backward()
+                weights = (1.0 / counts[owners]).astype(np.float32)
+                draw = np.stack([rows, others, predicted[rows], owners], 1)
                 # Part by part, so that memory stays small; the sum of the gradients is the same.
                 parts = np.array_split(np.arange(len(rows)), -(-len(rows) // gradient_batch_for(device, height)))
-                draw = np.stack([rows, others, predicted[rows], owners], 1)
-                weights = (1.0 / counts[owners]).astype(np.float32)
                 add_gradient = self._gradient(model, images, grid, drawn, draw, weights)
-                for part in parts:
-                    add_gradient(part)
+                distributed.accumulate(grid, parts, add_gradient)
                 optimizer.step()
                 with torch.no_grad():
                     grid.clamp_(0.0, 1.0)
                 progress(step + 1, steps, "")
-            masks = enlarged(grid.detach(), height, width)
+            masks = enlarged(distributed.from_leader(grid.detach()), height, width)
         learned: np.ndarray = masks.cpu().numpy().astype(np.float32)
         return learned
 
@@ -206,18 +206,19 @@ class Transplant:
         should_stop: ShouldStop | None,
     ) -> np.ndarray:
         """Share of partners that take the sample's predicted class once its region is on them, float64 [N]."""
-        scores = np.zeros(len(images))
+        scores, turned = np.zeros(len(images)), []
         partners_of = draw_partners(predicted, self.config.partners, self.config.seed)
         with_region = np.flatnonzero([region.any() for region in regions])  # classes
         rows = np.flatnonzero(np.isin(predicted, with_region) & (partners_of[:, 0] >= 0))
         with frozen(model) as device, torch.inference_mode():
             step = max(1, batch_size_for(device, images.shape[1]) // self.config.partners)
-            for start in range(0, len(rows), step):
+            for start in distributed.batches(len(rows), step):
                 stop_if(should_stop)
                 chunk = rows[start : start + step]
-                turned = self._turned(model, images, predicted, regions, chunk, partners_of[chunk], device)
-                scores[chunk] = turned.mean(1)
+                found = self._turned(model, images, predicted, regions, chunk, partners_of[chunk], device)
+                turned.append(found.mean(1))
                 progress(min(start + step, len(rows)), len(rows), "")
+        scores[rows] = distributed.gather_array(np.concatenate([np.zeros(0), *turned]))
         return scores
 
     @staticmethod

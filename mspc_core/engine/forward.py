@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mspc_core.engine import distributed
 from mspc_core.engine.device import autocast, batch_size_for
 from mspc_core.engine.memory import in_pieces
 from mspc_core.engine.pixels import Images, batches, staged
@@ -36,7 +37,7 @@ class ForwardCount:
 
 @contextmanager
 def counting(model: nn.Module) -> Iterator[ForwardCount]:
-    """Count every image that passes through `model` inside the block."""
+    """Count every image that passes through `model` inside the block, in all processes that share the work."""
     count = ForwardCount()
 
     def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -49,6 +50,7 @@ def counting(model: nn.Module) -> Iterator[ForwardCount]:
         yield count
     finally:
         handle.remove()
+    count.forwards, count.backwards = distributed.total(count.forwards, count.backwards)
 
 
 @contextmanager
@@ -120,13 +122,13 @@ def predict_logits(
     found, done = [], 0
     with frozen(model) as device, torch.inference_mode():
         step = batch_size or batch_size_for(device, images.shape[1])
-        for chunk, pixels in batches(images, rows, range(0, len(rows), step), step, device):
+        for chunk, pixels in batches(images, rows, distributed.batches(len(rows), step), step, device):
             stop_if(should_stop)
             found.append(forward_pass(model, to_float(pixels, device)).float().cpu())
-            done += len(chunk)
+            done += len(chunk) * distributed.size()  # the others are about as far
             if progress:
-                progress(done, len(rows), "predicting")
-    logits = torch.cat(found) if found else torch.empty(0, 0)  # [N, C]
+                progress(min(done, len(rows)), len(rows), "predicting")
+    logits = distributed.gather_rows(torch.cat(found) if found else torch.empty(0, 0))  # [N, C]
     check_finite(logits)
     return logits
 
@@ -163,7 +165,7 @@ def scaled_agreement(
     found, done = [np.zeros((0, len(scales)), dtype=bool)], 0
     with frozen(model) as device, torch.inference_mode():
         step = batch_size or batch_size_for(device, images.shape[1])
-        for chunk, pixels in batches(images, rows, range(0, len(rows), step), step, device):
+        for chunk, pixels in batches(images, rows, distributed.batches(len(rows), step), step, device):
             wanted = torch.from_numpy(np.asarray(predicted)[chunk]).to(device)
             base = _shifted(to_float(pixels, device), mask, shift)
             kept = torch.empty(len(scales), len(chunk), dtype=torch.bool, device=device)
@@ -173,10 +175,10 @@ def scaled_agreement(
                 torch.eq(classes, wanted, out=kept[part])
             # One copy a batch: a copy waits for the device, which would idle if each scale had its own.
             found.append(kept.T.cpu().numpy())
-            done += len(chunk)
+            done += len(chunk) * distributed.size()  # the others are about as far
             if progress:
-                progress(done, len(rows), "comparing scaled predictions")
-    return np.concatenate(found)
+                progress(min(done, len(rows)), len(rows), "comparing scaled predictions")
+    return distributed.gather_array(np.concatenate(found))
 
 
 def _shifted(images: Tensor, mask: Tensor | None, shift: float) -> Tensor:

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mspc_core.atomic import TEMPORARY_PREFIX
+from mspc_core.engine import distributed
 from mspc_core.engine.forward import predict_logits
 from mspc_core.errors import InputError, Progress, ShouldStop, explain_os_error
 from mspc_core.maps import store
 from mspc_core.models.zoo import feature_layer
 from mspc_core.runs import Run
 
+_ROWS = 4096  # of a part that are copied at once
 _LARGEST = float(np.finfo(np.float16).max)
 
 
 @contextmanager
-def keep_features(run: Run, model: nn.Module, rows: np.ndarray, log: Callable[[str], None]) -> Iterator[None]:
+def keep_features(run: Run, model: nn.Module, rows: np.ndarray, log: Callable[[str], None]) -> Iterator[bool]:
     """Write the features of the images that pass through `model` inside the block: all of `rows`, once, in order.
 
     Costs no forward pass. Nothing here can fail a scan: what stands in the way (an architecture without a last linear
-    layer, a full disk) is logged, and the features are left for the map's own job.
+    layer, a full disk) is logged, and the features are left for the map's own job. Yields whether any are kept: then
+    other processes of the job keep theirs by `keep_part`.
     """
     key = store.key_of(run, rows)
     try:
@@ -33,21 +38,22 @@ def keep_features(run: Run, model: nn.Module, rows: np.ndarray, log: Callable[[s
         log(f"no features are kept: {error}")
         key = None
     if key is None or store.features_of(run, key) is not None:
-        yield
+        yield False
         return
     with ExitStack() as file:
         try:
             handle = file.enter_context(store.writing_features(run, len(rows), layer.in_features, key))
         except OSError as error:
             log(f"no features are kept: {explain_os_error(error)}")
-            yield
+            yield False
             return
         writer = _Writer(handle)
         hook = layer.register_forward_pre_hook(writer)
         try:
-            yield
+            yield True
         finally:
             hook.remove()
+        _append_parts(run, writer, layer.in_features)
         trouble = writer.trouble or ("" if writer.rows == len(rows) else "the last layer is not used once an image")
         try:
             if trouble:  # leave the block by an error, so that no file takes the place of an earlier one
@@ -58,6 +64,37 @@ def keep_features(run: Run, model: nn.Module, rows: np.ndarray, log: Callable[[s
             trouble = explain_os_error(error)
         if trouble:
             log(f"no features are kept: {trouble}")
+
+
+@contextmanager
+def keep_part(run: Run, model: nn.Module) -> Iterator[None]:
+    """In a process that does not lead: keep the features of the images that pass through here, for the leader."""
+    path = _part(run, distributed.number())
+    with path.open("wb") as handle:
+        writer = _Writer(handle)
+        hook = feature_layer(model).register_forward_pre_hook(writer)
+        try:
+            yield
+        finally:
+            hook.remove()
+
+
+def _append_parts(run: Run, writer: _Writer, width: int) -> None:
+    """Add what the other processes have kept, which have the next blocks of rows; nothing for a single process."""
+    for number in range(1, distributed.members()):
+        path = _part(run, number)
+        try:
+            with path.open("rb") as part:
+                while block := part.read(width * 2 * _ROWS):
+                    writer.handle.write(block)
+                    writer.rows += len(block) // (2 * width)
+        except OSError as error:
+            writer.trouble = writer.trouble or explain_os_error(error)
+        path.unlink(missing_ok=True)
+
+
+def _part(run: Run, number: int) -> Path:
+    return store.folder_of(run) / f"{TEMPORARY_PREFIX}part-{number}"
 
 
 def compute_features(

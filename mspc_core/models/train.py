@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -17,6 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mspc_core import atomic
+from mspc_core.engine import distributed
+from mspc_core.engine.data_parallel import check_same, sum_gradients, whole_batch_norms
 from mspc_core.engine.device import autocast
 from mspc_core.engine.forward import device_of, to_float
 from mspc_core.engine.pixels import on_device
@@ -81,13 +84,29 @@ def train_model(
     progress: Progress | None = None,
     should_stop: ShouldStop | None = None,
     on_epoch: Callable[[int, float, float], None] | None = None,
+    shared: bool = False,
 ) -> History:
     """Train in place.
 
     images: uint8 [N, H, W, 3]; labels: int [N]. config: resolved (`epochs` not None). checkpoint: a file that is
     written after every epoch and continued from when it is there, so that a killed training loses at most one epoch.
-    Raises `InputError` when the loss diverges.
+    shared: the processes of a job take a part of each batch each, and the first one writes; otherwise a process trains
+    on its own. Raises `InputError` when the loss diverges.
     """
+    with nullcontext() if shared else distributed.alone(), whole_batch_norms(model):
+        return _train(model, images, labels, config, checkpoint, progress, should_stop, on_epoch)
+
+
+def _train(
+    model: nn.Module,
+    images: np.ndarray,
+    labels: np.ndarray,
+    config: TrainConfig,
+    checkpoint: Path | None,
+    progress: Progress | None,
+    should_stop: ShouldStop | None,
+    on_epoch: Callable[[int, float, float], None] | None,
+) -> History:
     if config.epochs is None or config.batch_size is None:
         raise ValueError("resolve the configuration first")
     device = device_of(model)
@@ -95,12 +114,14 @@ def train_model(
     optimizer = _optimizer(model, config)
     history = History([], [], np.zeros((0, count), dtype=np.float32))
     first = _resume(checkpoint, model, optimizer, history) if checkpoint else 0
+    check_same(first)
+    distributed.model_from_leader(model)
     targets = torch.from_numpy(labels.astype(np.int64))
     pixels = on_device(images, device)
     for epoch in range(first, config.epochs):
         model.train()
         # Seeded by epoch, so that a resumed training sees the same batches (and dropout) as an undisturbed one.
-        torch.manual_seed(config.seed * 10_007 + epoch)
+        torch.manual_seed(config.seed * 10_007 + epoch + 1_000_003 * distributed.number())
         generator = torch.Generator().manual_seed(config.seed * 10_007 + epoch)
         order = torch.randperm(count, generator=generator)
         # On the device: to read them after each step would let it wait for the next one.
@@ -108,24 +129,29 @@ def train_model(
         for step in range(steps):
             stop_if(should_stop)
             rows = order[step * config.batch_size : (step + 1) * config.batch_size].sort().values
-            if len(rows) < 2:
+            if len(rows) < max(2, distributed.size()):
                 continue  # one image alone has no batch statistics; shuffling brings it into another batch next epoch
-            will_need(pixels, rows.numpy())  # pixels may be a map of more than fits into memory
-            batch, wanted = to_float(pixels[rows.numpy()], device), targets[rows].to(device)
+            part = distributed.share(len(rows))  # all of them, where a single process trains
+            own = rows[part.start : part.stop]
+            will_need(pixels, own.numpy())  # pixels may be a map of more than fits into memory
+            batch, wanted = to_float(pixels[own.numpy()], device), targets[own].to(device)
             if config.augment:
-                batch = _augmented(batch, generator)
+                batch = _augmented(batch, generator, part, len(rows))
             _set_rate(optimizer, config, (epoch * steps + step) / (config.epochs * steps))
             with autocast(device, config.mixed_precision):
                 logits = model(batch)
             losses = F.cross_entropy(logits.float(), wanted, reduction="none")
             optimizer.zero_grad(set_to_none=True)
-            losses.mean().backward()
+            (losses.mean() * (len(own) / len(rows))).backward()
+            sum_gradients(model)
             optimizer.step()
-            seen_loss[rows.to(device)] = losses.detach()
+            seen_loss[own.to(device)] = losses.detach()
             hits += (logits.detach().argmax(1) == wanted).sum()
             if progress:
                 progress(epoch * steps + step + 1, config.epochs * steps, f"epoch {epoch + 1} of {config.epochs}")
-        loss, accuracy = float(seen_loss.mean()), int(hits) / count
+        accuracy = distributed.total(int(hits))[0] / count
+        seen_loss = distributed.summed(seen_loss)
+        loss = float(seen_loss.mean())
         if not math.isfinite(loss):
             raise InputError(
                 f"Training diverged in epoch {epoch + 1} (learning rate {config.peak_lr:g}): choose another model."
@@ -134,7 +160,7 @@ def train_model(
         history.train_accuracy.append(accuracy)
         if epoch < _EARLY_EPOCHS:
             history.early_losses = np.concatenate([history.early_losses, seen_loss.cpu().numpy()[None]])
-        if checkpoint:
+        if checkpoint and distributed.leads():
             _save(checkpoint, model, optimizer, history, epoch + 1)
         if on_epoch:
             on_epoch(epoch + 1, loss, accuracy)
@@ -160,14 +186,17 @@ def _set_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, done: float
         group["lr"] = config.peak_lr * factor
 
 
-def _augmented(batch: Tensor, generator: torch.Generator) -> Tensor:
-    """Random horizontal flip and a shift by up to an eighth of the size, one draw for each image."""
+def _augmented(batch: Tensor, generator: torch.Generator, part: range, whole: int) -> Tensor:
+    """Random horizontal flip and a shift by up to an eighth of the size, one draw for each image.
+
+    part: where this batch lies in the `whole` batch, for all of which numbers are drawn."""
     size = batch.shape[-1]
     margin = max(1, size // 8)
-    flips = torch.rand(len(batch), generator=generator) < 0.5
+    flips = torch.rand(whole, generator=generator)[part.start : part.stop] < 0.5
     batch = torch.where(flips.view(-1, 1, 1, 1).to(batch.device), batch.flip(3), batch)
     padded = F.pad(batch, [margin] * 4, mode="reflect")
-    offsets = torch.randint(0, 2 * margin + 1, (2, len(batch)), generator=generator).to(batch.device)
+    offsets = torch.randint(0, 2 * margin + 1, (2, whole), generator=generator)[:, part.start : part.stop]
+    offsets = offsets.to(batch.device)
     base = torch.arange(size, device=batch.device)
     rows = (offsets[0][:, None] + base)[:, None, :, None]
     columns = (offsets[1][:, None] + base)[:, None, None, :]

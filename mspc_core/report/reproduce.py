@@ -95,7 +95,10 @@ def commands(config: ScanConfig, material: Material) -> list[str]:
     scan += ["--augment"] if config.augment else []
     scan += ["--trusted", config.trusted] if config.trusted else []
     scan += ["--device", config.device, "--seed", str(config.seed)]
-    return [*lines, _line(scan)]
+    line = _line(scan)
+    if processes := material.model.get("processes"):
+        line = f"torchrun --nproc-per-node={int(processes)} {line.removeprefix('python ')}"
+    return [*lines, line]
 
 
 def _poison(config: ScanConfig, recipe: dict[str, Any]) -> str:

@@ -223,6 +223,22 @@ class TestScan:
             tuple(name for name in DEFAULT_DETECTORS if name != "mspc"),
         )
 
+    def test_several_gpus_are_offered_where_there_are_several(
+        self, open_page: OpenPage, tiny_dataset: Dataset, no_start: list[Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A stand-in for a machine with four."""
+        assert not [slider for slider in open_page("scan").select_slider if slider.key == "scan_gpus"]
+        monkeypatch.setattr("mspc_core.gpus.visible", lambda: 4)
+        at = open_page("scan")
+        assert at.select_slider(key="scan_gpus").value == 1
+        at.selectbox(key="scan_device").select("cpu").run()
+        assert not [slider for slider in at.select_slider if slider.key == "scan_gpus"]
+        at.selectbox(key="scan_device").select("auto").run()
+        at.select_slider(key="scan_gpus").set_value(3).run()
+        at.button(key="start").click().run()
+        assert not errors(at)
+        assert Run(no_start[0]).config().processes == 3
+
     @pytest.mark.parametrize("path", ["/no/such/weights.pt", "", "/tmp"])
     def test_a_bad_checkpoint_path_is_one_sentence(
         self, open_page: OpenPage, tiny_dataset: Dataset, no_start: list[Path], path: str
