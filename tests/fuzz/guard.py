@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.fuzz.making.code import CANARY
+
 ROOT = Path(__file__).resolve().parents[2]
 WALL_SECONDS = 180  # far above the limit of CPU seconds: other programs may hold the processor
 MEMORY_BYTES = 2 * 2**30  # resident growth that one case may cause
@@ -61,6 +63,9 @@ class Guard:
             raise Defect(f"{target}: {answer['detail']}")
         if answer["memory_bytes"] > MEMORY_BYTES:
             raise Defect(f"{target}: grew by {answer['memory_bytes'] / 2**20:.0f} MiB")
+        if (ROOT / CANARY).exists():
+            (ROOT / CANARY).unlink()
+            raise Defect(f"{target}: opened a pickle")
         there = sorted(path.name for path in self.folder.iterdir())
         if not set(there) <= {"home", "case", "tmp", "secret.png"}:
             raise Defect(f"{target}: wrote beside its folders: {there}")

@@ -68,7 +68,7 @@ def test_a_pickle_in_each_place_is_refused_with_the_reason(guard: Guard) -> None
 
 @pytest.mark.parametrize("deed", ["pickle", "system", "read", "write", "link"])
 def test_the_watch_sees(bare: Guard, deed: str) -> None:
-    files: dict[str, bytes | Link] = {"pickle": code.payload(), "link": Link("../secret.png")}
+    files: dict[str, bytes | Link] = {"pickle": code.payload(command="true"), "link": Link("../secret.png")}
     with pytest.raises(Defect, match="forbidden"):
         bare.run("watched", Case(files, {"deed": deed}))
     (bare.folder / "written.txt").unlink(missing_ok=True)

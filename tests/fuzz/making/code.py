@@ -6,14 +6,16 @@ import os
 import pickle
 from typing import Any
 
-# The worker's watch reports it before the file appears; relative, so that it would land where nobody may write.
-COMMAND = "touch opened-a-pickle"
+CANARY = "opened-a-pickle"  # the file that appears in the worker's folder if one of the pickles was opened
 
 
 class _Runs:
+    def __init__(self, command: str) -> None:
+        self._command = command
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return os.system, (COMMAND,)
+        return os.system, (self._command,)
 
 
-def payload(protocol: int = 2) -> bytes:
-    return pickle.dumps(_Runs(), protocol=protocol)
+def payload(protocol: int = 2, command: str = f"touch {CANARY}") -> bytes:
+    return pickle.dumps(_Runs(command), protocol=protocol)
