@@ -34,6 +34,9 @@ class Case:
     files: dict[str, bytes | Link]
     options: dict[str, Any] = field(default_factory=dict)
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(repr(self))
+
     def __repr__(self) -> str:
         names = {name: len(content) if isinstance(content, bytes) else content for name, content in self.files.items()}
         return f"Case({names if len(names) < 6 else len(names)}, {self.options})"

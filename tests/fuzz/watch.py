@@ -62,7 +62,8 @@ class Watch:
 
     def __init__(self, readable: Sequence[Path], writable: Sequence[Path]) -> None:
         python = {sys.prefix, sys.base_prefix, *sysconfig.get_paths().values()}
-        system = ("/proc/self", f"/proc/{os.getpid()}", *_SYSTEM)
+        # Streamlit looks for its settings there.
+        system = ("/proc/self", f"/proc/{os.getpid()}", os.path.expanduser("~/.streamlit"), *_SYSTEM)
         self._writable = _roots(writable)
         self._readable = (*_roots([*readable, *map(Path, python), *map(Path, system)]), *self._writable)
         self.found: list[str] = []
