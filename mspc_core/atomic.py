@@ -19,6 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from mspc_core.files import read_json as read_json
+from mspc_core.files import read_object as read_object
+
 TEMPORARY_PREFIX = ".tmp-"
 _TEMPORARY_NAME = re.compile(re.escape(TEMPORARY_PREFIX) + r"[0-9a-f]{12}(-.*)?", re.DOTALL)
 # Between making a temporary file and locking it lies an instant, in which it looks abandoned.
@@ -55,10 +58,6 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_json(path: Path, value: Any) -> None:
     """UTF-8 JSON, indented so that a person can read it. NaN and infinity are refused (they are not JSON)."""
     write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
-
-
-def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def temporary_for(path: Path) -> Path:

@@ -43,6 +43,13 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or worded
 
 
+def one_line(error: object, limit: int = 120) -> str:
+    """What an error says, fit to stand inside of a sentence: libraries quote what they read."""
+    text = "".join(character if character.isprintable() else " " for character in str(error)[: 4 * limit])
+    line = " ".join(text.split()) or type(error).__name__
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"
+
+
 def explain_os_error(error: OSError) -> str:
     """One sentence for the operating system's refusals a user can do something about."""
     where = f" ({error.filename})" if error.filename else ""

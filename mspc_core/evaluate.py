@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mspc_core.data.store import Dataset
-from mspc_core.errors import InputError
+from mspc_core.errors import InputError, one_line
+from mspc_core.files import open_regular
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,8 +42,16 @@ def load_truth(dataset: Dataset) -> pd.DataFrame | None:
         return None
     import pandas as pd
 
-    truth = pd.read_parquet(dataset.root / "truth.parquet")
-    return truth.set_index("sample_id").loc[dataset.manifest["sample_id"]].reset_index()
+    try:
+        with open_regular(dataset.root / "truth.parquet") as handle:
+            truth = pd.read_parquet(handle)
+        found = truth.set_index("sample_id").loc[dataset.manifest["sample_id"]].reset_index()
+        fits = found["is_backdoor"].dtype.kind == "b" and found["original_label"].dtype.kind in "iu"
+        if len(found) != dataset.info.count or not fits:
+            raise ValueError("not one entry for each image")
+        return found
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, NotImplementedError) as error:
+        raise InputError(f"The truth of data set {dataset.info.name!r} cannot be read ({one_line(error)}).") from None
 
 
 def detection_metrics(is_backdoor: np.ndarray, scores: np.ndarray, flagged: np.ndarray) -> DetectionMetrics | None:

@@ -14,6 +14,10 @@ from typing import IO, Any
 
 from mspc_core import atomic
 from mspc_core.errors import InputError
+from mspc_core.shapes import misfit_fields
+
+STATES = ("queued", "running", "finished", "failed", "cancelled", "interrupted")
+_YEAR_9000 = 2.2e11  # seconds; later times are none that a calendar shows
 
 KILLED = (
     "The process was killed before the work was done, perhaps because memory ran out or the machine was restarted. "
@@ -55,8 +59,7 @@ class JobStatus:
 def read_config(folder: Path) -> dict[str, Any]:
     """Raises `InputError` when the folder is gone or is no job."""
     try:
-        config: dict[str, Any] = atomic.read_json(folder / "config.json")
-        return config
+        return atomic.read_object(folder / "config.json")
     except FileNotFoundError:
         raise InputError(f"The run {folder.name!r} does not exist any more: choose another one.") from None
     except (json.JSONDecodeError, UnicodeDecodeError, NotADirectoryError):
@@ -67,8 +70,12 @@ def read_status(folder: Path) -> JobStatus:
     """The job's state as it is now: a dead process is told from a working one by its lock. Raises `InputError`."""
     alive = locked(folder / ".lock")  # asked first: a job that ends in between has written its status by then
     try:
-        raw = atomic.read_json(folder / "status.json")
+        raw = atomic.read_object(folder / "status.json")
+        if misfit_fields(raw, JobStatus):
+            raise TypeError("not a status")
         status = JobStatus(**raw)
+        if not _is_possible(status):
+            raise TypeError("not a possible status")
     except (FileNotFoundError, NotADirectoryError):
         if (folder / "config.json").is_file():  # its maker was killed, or somebody removed the one file
             return JobStatus(state="queued" if alive else "interrupted", message="" if alive else KILLED)
@@ -93,6 +100,12 @@ def silence(status: JobStatus) -> float:
 def answers(status: JobStatus) -> bool:
     """False for a job that is alive and silent: it was stopped (SIGSTOP), or the machine hangs."""
     return status.state != "running" or not QUIET_SECONDS < silence(status) < float("inf")
+
+
+def _is_possible(status: JobStatus) -> bool:
+    times = (status.created, status.started, status.ended, status.heartbeat, status.eta)
+    known = status.state in STATES and 0 <= status.progress <= 1
+    return known and all(value is None or 0 <= value < _YEAR_9000 for value in times)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import numpy as np
 
 from mspc_core import atomic
 from mspc_core.errors import InputError, explain_os_error
+from mspc_core.files import check_regular
 from mspc_core.selection import read_ids
 
 if TYPE_CHECKING:
@@ -62,6 +63,10 @@ def save(run: Run, positions: np.ndarray) -> str:
 def positions_of(run: Run, name: str, scores: pd.DataFrame) -> np.ndarray | None:
     """Positions of a pick's samples in the run's table, ascending, int64; None when there is no such pick any more."""
     if not valid_name(name) or not file_of(run, name).is_file():
+        return None
+    try:
+        check_regular(file_of(run, name))
+    except OSError:
         return None
     found: np.ndarray = np.flatnonzero(scores["sample_id"].astype(str).isin(read_ids(file_of(run, name))).to_numpy())
     return found

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +32,7 @@ from mspc_core.attacks.poison import (
 )
 from mspc_core.data.store import Dataset, free_name, open_dataset
 from mspc_core.errors import InputError, Progress, ShouldStop
+from mspc_core.files import read_arrays
 
 if TYPE_CHECKING:
     from mspc_core.attacks.base import Attack, State
@@ -162,9 +162,8 @@ def kept_trigger(prepared: Prepared) -> State | None:
     if not prepared.attack.learns:
         return base.NOTHING
     try:
-        with np.load(_trigger_file(prepared), allow_pickle=False) as stored:
-            return {key: stored[key] for key in stored.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):  # absent or damaged: it is learned again
+        return read_arrays(_trigger_file(prepared))
+    except (OSError, ValueError):  # absent or damaged: it is learned again
         return None
 
 

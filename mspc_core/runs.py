@@ -11,7 +11,6 @@ map/              the model's features of each sample, and maps of them   (`mspc
 
 from __future__ import annotations
 
-import json
 import platform
 import shutil
 import sys
@@ -20,14 +19,16 @@ from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
-from zipfile import BadZipFile
 
 import numpy as np
 
 from mspc_core import __version__, access, atomic, home, jobs
 from mspc_core.data.store import Dataset, open_dataset
-from mspc_core.errors import InputError
+from mspc_core.errors import InputError, one_line
+from mspc_core.files import open_regular, read_arrays
 from mspc_core.job_status import locked
+from mspc_core.run_shapes import masks_misfit, scores_misfit, summary_misfit
+from mspc_core.shapes import misfit_fields
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,10 +79,12 @@ class ScanConfig:
 
     @classmethod
     def from_json(cls, raw: dict[str, Any]) -> ScanConfig:
-        try:
-            return cls(**{**raw, "detectors": tuple(raw["detectors"])})
-        except (TypeError, KeyError) as error:
-            raise InputError(f"The configuration of this run is not usable ({error}): start a new scan.") from None
+        if (place := misfit_fields(raw, cls)) or "detectors" not in raw or "source" not in raw:
+            why = f"{place} is not as it must be" if place else "it names no source or no detectors"
+            raise InputError(f"The configuration of this run is not usable ({why}): start a new scan.")
+        if any("\0" in raw.get(key, "") for key in ("source", "dataset", "checkpoint", "parent", "exclude")):
+            raise InputError("The configuration of this run names a path that cannot be: start a new scan.")
+        return cls(**{**raw, "detectors": tuple(raw["detectors"])})
 
 
 def versions() -> dict[str, str]:
@@ -121,12 +124,12 @@ class Run:
         return dataset
 
     def summary(self) -> dict[str, Any]:
-        """summary.json, or {} while there is none."""
+        """summary.json, or {} while there is none or when it is damaged."""
         try:
-            found: dict[str, Any] = atomic.read_json(self.folder / "summary.json")
-            return found
-        except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+            found = atomic.read_object(self.folder / "summary.json")
+        except (OSError, ValueError):
             return {}
+        return {} if summary_misfit(found) else found
 
     def has_scores(self) -> bool:
         return (self.folder / "scores.parquet").is_file()
@@ -137,27 +140,35 @@ class Run:
         from pyarrow import parquet
 
         try:
-            with (self.folder / "scores.parquet").open("rb") as handle:
+            with open_regular(self.folder / "scores.parquet") as handle:
                 file = parquet.ParquetFile(handle)
                 table = file.read([name for name in file.schema_arrow.names if wanted is None or wanted(name)])
+            if problem := scores_misfit(table, every=wanted is None):
+                raise ValueError(problem)
             # In one piece a column: rows are looked up far faster than in the pieces that a file is read in.
             found: pd.DataFrame = table.combine_chunks().to_pandas()
+            if list(found.columns) != table.column_names:  # what a file says of pandas' index may hide columns
+                raise ValueError("a column is hidden")
             return found
         except (FileNotFoundError, NotADirectoryError):
             raise InputError("This run has no scores yet: wait for its first detector to finish.") from None
-        except (OSError, ValueError) as error:
-            raise InputError(f"The scores of run {self.id!r} cannot be read ({error}): run the scan again.") from None
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, IndexError, NotImplementedError) as error:
+            why = one_line(error)
+            raise InputError(f"The scores of run {self.id!r} cannot be read ({why}): run the scan again.") from None
 
     def masks(self) -> dict[str, np.ndarray]:
         """All learned masks so far: `mspc` [rounds + 1, H, W], `transplant` and `pattern`
         [C, H, W]; {} while there are none."""
         try:
-            with np.load(self.folder / "masks.npz", allow_pickle=False) as stored:
-                return {key: stored[key] for key in stored.files}
+            found = read_arrays(self.folder / "masks.npz")
+            if problem := masks_misfit(found):
+                raise ValueError(problem)
+            return found
         except (FileNotFoundError, NotADirectoryError):
             return {}
-        except (OSError, ValueError, EOFError, BadZipFile) as error:
-            raise InputError(f"The masks of run {self.id!r} cannot be read ({error}): run the scan again.") from None
+        except (OSError, ValueError) as error:
+            why = one_line(error)
+            raise InputError(f"The masks of run {self.id!r} cannot be read ({why}): run the scan again.") from None
 
     # --- writing, by the worker alone -------------------------------------------------------------------------------
 
@@ -177,10 +188,9 @@ class Run:
         """Arrays and record of a finished detector, or None."""
         folder = self.folder / "stages"
         try:
-            record = atomic.read_json(folder / f"{name}.json")
-            with np.load(folder / f"{name}.npz", allow_pickle=False) as stored:
-                return {key: stored[key] for key in stored.files}, record
-        except (OSError, ValueError, EOFError, BadZipFile):  # not there or damaged: it is computed again
+            record = atomic.read_object(folder / f"{name}.json")
+            return read_arrays(folder / f"{name}.npz"), record
+        except (OSError, ValueError):
             return None
 
     def save_scores(self, scores: pd.DataFrame) -> None:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mspc_core import access
-from mspc_core.errors import InputError, explain_os_error
+from mspc_core.errors import InputError, explain_os_error, one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -132,7 +132,7 @@ def _text_ids(text: str, path: Path) -> list[str]:
     if path.suffix.lower() == ".json":
         try:
             values = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             values = None
         if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
             raise InputError(f"{path.name!r} is no JSON list of sample ids.")
@@ -153,8 +153,10 @@ def _parquet_ids(content: bytes, path: Path) -> list[str]:
 
     try:
         return [str(value) for value in pd.read_parquet(io.BytesIO(content), columns=["sample_id"])["sample_id"]]
-    except (OSError, ValueError, KeyError) as error:  # pyarrow's errors are ValueErrors and OSErrors
-        raise InputError(f"{path.name!r} is no Parquet file with a column 'sample_id' ({error}).") from None
+    # pyarrow's errors are ValueErrors and OSErrors; what a file says of pandas' index raises the others.
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, NotImplementedError) as error:
+        why = one_line(error)
+        raise InputError(f"{path.name!r} is no Parquet file with a column 'sample_id' ({why}).") from None
 
 
 def _check_known(ids: pd.Series, listed: Collection[str]) -> None:

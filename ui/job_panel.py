@@ -12,6 +12,7 @@ import streamlit as st
 
 from mspc_core import access, jobs
 from mspc_core.errors import InputError
+from mspc_core.files import open_regular
 from mspc_core.job_status import QUIET_SECONDS, silence
 from mspc_core.jobs import JobStatus
 from mspc_core.runs import Run
@@ -89,7 +90,7 @@ def heartbeat_line(status: JobStatus, now: float) -> str:
 def log_tail(folder: Path) -> str:
     """The end of the job's log, whole lines."""
     try:
-        with (folder / "log.txt").open("rb") as handle:
+        with open_regular(folder / "log.txt") as handle:
             size = handle.seek(0, 2)
             handle.seek(max(0, size - _LOG_BYTES))
             text = handle.read().decode("utf-8", "replace")

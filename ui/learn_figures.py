@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mspc_core.files import read_arrays, read_object
 from mspc_core.runs import Run
 from ui import cache, filters
 from ui.theme import BACKDOOR, CLEAN, NEUTRAL, figure_layout
@@ -46,9 +45,8 @@ def early_losses(run: Run) -> EarlyLosses | None:
     if truth is None or truth.all() or not truth.any():
         return None
     try:
-        with np.load(run.folder / "early_losses.npz", allow_pickle=False) as stored:
-            losses = np.asarray(stored["losses"], dtype=float)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        losses = np.asarray(read_arrays(run.folder / "early_losses.npz")["losses"], dtype=float)
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     if losses.ndim != 2 or losses.shape[1] != len(truth) or not len(losses) or not np.isfinite(losses).all():
         return None
@@ -58,7 +56,7 @@ def early_losses(run: Run) -> EarlyLosses | None:
 def training_of(run: Run) -> Training | None:
     """What was recorded of the run's training; None where the model was not trained here."""
     try:
-        about: dict[str, Any] = json.loads((run.folder / "model.json").read_text(encoding="utf-8"))
+        about = read_object(run.folder / "model.json")
         loss = [float(value) for value in about["train_loss"]]
         accuracy = [float(value) for value in about["train_accuracy_per_epoch"]]
     except (OSError, ValueError, KeyError, TypeError):

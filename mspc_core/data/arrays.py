@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -35,7 +37,20 @@ _NAMES = {
 }
 _CLASS_NAMES = ("classes", "class_names", "label_names")
 _CHANNELS = (1, 3, 4)
-_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError, OverflowError)
+# NumPy reads an array's header with Python's own parser, and lets its errors through.
+_DAMAGED = (
+    *(
+        zipfile.BadZipFile,
+        zlib.error,
+        struct.error,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+        ValueError,
+        OverflowError,
+    ),
+    *(TypeError, KeyError, IndexError, SyntaxError, MemoryError, tokenize.TokenError),
+)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ import json
 import os
 import secrets
 import shutil
-import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -32,13 +31,16 @@ import numpy as np
 
 from mspc_core import access, atomic, home, quotas
 from mspc_core.data import journal
-from mspc_core.errors import InputError
+from mspc_core.errors import InputError, one_line
+from mspc_core.files import check_regular, open_regular, read_arrays
+from mspc_core.shapes import misfit_fields
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT = 1
 SPLITS = ("train", "val", "test")
+_MAX_SIDE = 8192  # pixels; far above what an import makes
 _MANIFEST_COLUMNS = ("sample_id", "path", "label", "split", "width", "height", "mode")
 
 
@@ -77,9 +79,7 @@ class Dataset:
     def manifest(self) -> pd.DataFrame:
         """One row per stored image, in pixel order; the row number is the index into `pixels`."""
         if self._manifest is None:
-            import pandas as pd
-
-            self._manifest = pd.read_parquet(self.root / "manifest.parquet")
+            self._manifest = _checked_manifest(self._table("manifest"), self.info)
         return self._manifest
 
     def with_labels(self, labels: Mapping[str, int]) -> Dataset:
@@ -94,9 +94,23 @@ class Dataset:
         return np.flatnonzero((self.manifest["split"] == split).to_numpy())
 
     def skipped(self) -> pd.DataFrame:
-        import pandas as pd
+        """path, reason: what could not be stored. Raises `InputError` if damaged."""
+        found = self._table("skipped")
+        if not {"path", "reason"} <= set(found) or not all(_is_text(found[name]) for name in ("path", "reason")):
+            raise _damaged(self.info.name, "its list of skipped files is not one")
+        if len(found) != self.info.skipped:
+            raise _damaged(self.info.name, f"it lists {len(found):,} skipped files, not {self.info.skipped:,}")
+        return found
 
-        return pd.read_parquet(self.root / "skipped.parquet")
+    def _table(self, stem: str) -> pd.DataFrame:
+        from pyarrow import parquet
+
+        try:
+            with open_regular(self.root / f"{stem}.parquet") as handle:
+                found: pd.DataFrame = parquet.read_table(handle).to_pandas()
+            return found
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, IndexError, NotImplementedError) as error:
+            raise _damaged(self.info.name, one_line(error)) from None
 
     @property
     def has_truth(self) -> bool:
@@ -104,19 +118,21 @@ class Dataset:
 
     def recipe(self) -> dict[str, Any] | None:
         """How a lab data set was poisoned, or None."""
-        path = self.root / "recipe.json"
-        return atomic.read_json(path) if path.is_file() else None
+        try:
+            return atomic.read_object(self.root / "recipe.json")
+        except FileNotFoundError:
+            return None
 
     def trigger(self) -> dict[str, np.ndarray]:
         """What the attack of a lab data set learned, as plain arrays; {} for most. Raises `InputError` if damaged."""
         try:
-            with np.load(self.root / "trigger.npz", allow_pickle=False) as stored:
-                return {key: stored[key] for key in stored.files}
+            return read_arrays(self.root / "trigger.npz")
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError) as error:
+            why = one_line(error)
             raise InputError(
-                f"The trigger of {self.info.name!r} cannot be read ({error}): poison the data again."
+                f"The trigger of {self.info.name!r} cannot be read ({why}): poison the data again."
             ) from None
 
 
@@ -129,15 +145,51 @@ def open_dataset(name: str) -> Dataset:
 def open_folder(root: Path) -> Dataset:
     """Open the data set stored in `root`."""
     try:
-        raw = atomic.read_json(root / "dataset.json")
+        raw = atomic.read_object(root / "dataset.json")
         if raw.get("format") != FORMAT:
             raise InputError(f"Data set {root.name!r} was written by another version: import it again.")
+        if place := misfit_fields(raw, DatasetInfo):
+            raise ValueError(f"{place} is not as it must be")
         info = DatasetInfo(**{**raw, "classes": tuple(raw["classes"])})
+        if info.count < 1 or not 1 <= info.size <= _MAX_SIDE or not info.classes:
+            raise ValueError("its counts are not possible")
+        check_regular(root / "pixels.u8")
         return Dataset(root, info)
     except FileNotFoundError:
         raise InputError(f"There is no stored data set {root.name!r}: import it first.") from None
-    except (json.JSONDecodeError, TypeError, KeyError, ValueError, AttributeError) as error:
-        raise InputError(f"Data set {root.name!r} is damaged ({error}): delete it and import it again.") from None
+    except (TypeError, KeyError, ValueError, OverflowError) as error:
+        raise _damaged(root.name, one_line(error)) from None
+    except OSError as error:
+        raise _damaged(root.name, error.strerror or "a file cannot be read") from None
+
+
+def _damaged(name: str, why: str) -> InputError:
+    return InputError(f"Data set {name!r} is damaged ({why}): delete it and import it again.")
+
+
+def _checked_manifest(found: pd.DataFrame, info: DatasetInfo) -> pd.DataFrame:
+    """The manifest, if every row of it can be used. Raises `InputError`."""
+    texts, wholes = ("sample_id", "path", "split", "mode"), ("label", "width", "height")
+    missing = [name for name in _MANIFEST_COLUMNS if name not in found]
+    odd = [name for name in texts if name in found and not _is_text(found[name])]
+    odd += [name for name in wholes if name in found and found[name].dtype.kind not in "iu"]
+    if missing or odd:
+        raise _damaged(info.name, f"its manifest has no usable column {(missing or odd)[0]}")
+    if len(found) != info.count:
+        raise _damaged(info.name, f"its manifest lists {len(found):,} images, not {info.count:,}")
+    if not found["label"].between(0, len(info.classes) - 1).all() or not found["split"].isin(SPLITS).all():
+        raise _damaged(info.name, "its manifest names classes or splits that it does not have")
+    if not found["sample_id"].is_unique:
+        raise _damaged(info.name, "its manifest names a sample twice")
+    return found
+
+
+def _is_text(column: pd.Series | pd.DataFrame) -> bool:
+    import pandas as pd
+
+    if not isinstance(column, pd.Series):  # a name that is there twice
+        return False
+    return not len(column) or (pd.api.types.is_string_dtype(column.dtype) and not column.isna().any())
 
 
 def list_datasets() -> list[DatasetInfo]:

@@ -55,7 +55,10 @@ class TableSource:
         digest = hashlib.sha256(self._content)
         for row in self._rows:
             try:
-                status = os.stat(os.path.join(self._root, row.path or ""))
+                place = os.path.realpath(os.path.join(self._root, row.path or ""))
+                if not inside(self._root, place):  # nothing is said, or asked, of files elsewhere
+                    raise ValueError("outside")
+                status = os.stat(place)
                 state = f"{status.st_size}|{status.st_mtime_ns}|{status.st_mode}"
             except (OSError, ValueError):
                 state = "missing"

@@ -11,7 +11,8 @@ from mspc_core.export.plan import Plan
 if TYPE_CHECKING:
     import pandas as pd
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+# The last four are the same signs in full width, which some spreadsheets take for them.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _CHUNK = 20_000  # rows written at a time
 _BOOKKEEPING = ["row"]
 

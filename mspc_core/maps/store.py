@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from mspc_core import atomic
+from mspc_core.files import open_regular, read_array, read_arrays
 from mspc_core.runs import Run
 
 FOLDER, FEATURES = "map", "features"
@@ -42,7 +42,7 @@ def key_of(run: Run, rows: np.ndarray) -> str | None:
     fingerprint of its weights.
     """
     try:
-        with (run.folder / "model.safetensors").open("rb") as handle:
+        with open_regular(run.folder / "model.safetensors") as handle:
             digest = hashlib.file_digest(handle, "sha256")
     except OSError:
         fingerprint = _read_json(run.folder / "model.json").get("fingerprint")
@@ -61,8 +61,8 @@ def features_of(run: Run, key: str | None) -> np.ndarray | None:
     if key is None or _read_json(folder / f"{FEATURES}.json").get("key") != key:
         return None
     try:
-        found: np.ndarray = np.load(folder / f"{FEATURES}.npy", mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        found = read_array(folder / f"{FEATURES}.npy", mapped=True)
+    except (OSError, ValueError):
         return None
     return found if found.ndim == 2 and found.dtype == np.float16 else None
 
@@ -70,13 +70,16 @@ def features_of(run: Run, key: str | None) -> np.ndarray | None:
 def map_of(run: Run, kind: str, key: str | None) -> Map | None:
     """A map by its kind (`pca`, `umap`); None while there is none or when it is of another model."""
     try:
-        with np.load(folder_of(run) / f"{kind}.npz", allow_pickle=False) as stored:
-            if key is None or str(stored["key"]) != key:
-                return None
-            first, second = (float(value) for value in stored["explained"])
-            return Map(stored["points"], stored["fitted"], (first, second))
-    except (OSError, ValueError, KeyError, EOFError):
+        stored = read_arrays(folder_of(run) / f"{kind}.npz")
+        points, fitted = stored["points"], stored["fitted"]
+        first, second = (float(value) for value in stored["explained"])
+        if key is None or str(stored["key"]) != key:
+            return None
+    except (OSError, ValueError, KeyError, TypeError):
         return None
+    if points.dtype != np.float32 or points.shape != (len(fitted), 2) or fitted.dtype != bool or fitted.ndim != 1:
+        return None
+    return Map(points, fitted, (first, second)) if np.isfinite(points).all() else None
 
 
 def save_map(run: Run, kind: str, found: Map, key: str) -> None:
@@ -108,7 +111,6 @@ def writing_features(run: Run, count: int, width: int, key: str) -> Iterator[Bin
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        found = atomic.read_json(path)
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError):
+        return atomic.read_object(path)
+    except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from mspc_core import atomic
 from mspc_core.engine.forward import allow_half
-from mspc_core.errors import InputError
+from mspc_core.errors import InputError, one_line
+from mspc_core.files import check_regular
 from mspc_core.models.zoo import ModelSpec, Normalised, build_model
 
 _NESTED_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "netC", "weights", "params", "module")
@@ -35,7 +36,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(path, framework="pt", device="cpu") as handle:
             return {key: handle.get_tensor(key) for key in handle.keys()}, dict(handle.metadata() or {})  # noqa: SIM118
     except (SafetensorError, ValueError, json.JSONDecodeError) as error:
-        raise InputError(f"{path.name} is not a whole safetensors file ({error}): export the weights again.") from None
+        raise InputError(
+            f"{path.name} is not a whole safetensors file ({one_line(error)}): export the weights again."
+        ) from None
 
 
 def save_model(folder: Path, model: Normalised, spec: ModelSpec, about: dict[str, Any]) -> None:
@@ -47,13 +50,15 @@ def save_model(folder: Path, model: Normalised, spec: ModelSpec, about: dict[str
 def load_saved_model(folder: Path, device: torch.device | str = "cpu") -> tuple[Normalised, dict[str, Any]]:
     """The model of a run folder, in evaluation mode, and its `model.json`."""
     try:
-        about = atomic.read_json(folder / "model.json")
+        about = atomic.read_object(folder / "model.json")
         spec = ModelSpec.from_json(about)
-    except (FileNotFoundError, KeyError, ValueError, TypeError):
+    except (OSError, KeyError, ValueError, TypeError):
         raise InputError("This run has no usable model: run the scan again.") from None
     model = build_model(spec)
-    if not (folder / "model.safetensors").exists():
-        raise InputError("The model file of this run is gone: run the scan again.")
+    try:
+        check_regular(folder / "model.safetensors")
+    except OSError:
+        raise InputError("The model file of this run is gone: run the scan again.") from None
     tensors, _ = read_tensors(folder / "model.safetensors")
     try:
         model.load_state_dict(tensors)
@@ -94,7 +99,7 @@ def _read(path: Path) -> Any:
             "save the state dict alone (torch.save(model.state_dict(), …)) or use safetensors."
         ) from None
     except Exception as error:
-        reason = (str(error).splitlines() or ["unknown format"])[0][:120]
+        reason = one_line((str(error).splitlines() or ["unknown format"])[0])
         raise InputError(f"{path.name} cannot be read as PyTorch weights ({reason}): is it a state dict?") from None
 
 

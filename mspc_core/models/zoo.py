@@ -20,6 +20,7 @@ from mspc_core.errors import InputError
 OWN = ("small-cnn", "tiny-vit")
 FROM_PYTHON = "python:"  # starts the `arch` of a module that the caller made: only their code can build it again
 _CIFAR_STEM_UP_TO = 64
+_MOST_CLASSES, _LARGEST_IMAGE = 100_000, 4096
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,17 @@ class ModelSpec:
 
     @classmethod
     def from_json(cls, raw: dict[str, Any]) -> ModelSpec:
-        return cls(
+        found = cls(
             arch=str(raw["arch"]),
             num_classes=int(raw["num_classes"]),
             image_size=int(raw["image_size"]),
             mean=_triple(raw["mean"]),
             std=_triple(raw["std"]),
         )
+        # A description from a stranger must not make this machine build a model that fills its memory.
+        if not 1 <= found.num_classes <= _MOST_CLASSES or not 1 <= found.image_size <= _LARGEST_IMAGE:
+            raise ValueError("no such number of classes or image size")
+        return found
 
 
 class Normalised(nn.Module):

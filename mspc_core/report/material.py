@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -140,10 +139,9 @@ def load(run: Run) -> Material:
 def _optional(run: Run, name: str, problems: list[str]) -> dict[str, Any] | None:
     """A JSON object of the run, or None where there is none; a damaged one is noted."""
     try:
-        found = atomic.read_json(run.folder / name)
+        return atomic.read_object(run.folder / name)
     except FileNotFoundError:
         return None
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError):
+    except (OSError, ValueError):
         problems.append(f"{name} of this run cannot be read; what it holds is missing here.")
         return None
-    return found if isinstance(found, dict) else None

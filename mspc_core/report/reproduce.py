@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mspc_core.console import printable
+from mspc_core.files import open_regular
 from mspc_core.report.material import Material
 from mspc_core.report.tables import Table
 from mspc_core.runs import DEMO, ScanConfig
@@ -132,7 +133,7 @@ def _files(folder: Path) -> Table:
     rows = []
     for name in _FILES:
         try:
-            with (folder / name).open("rb") as handle:
+            with open_regular(folder / name) as handle:
                 digest = hashlib.file_digest(handle, "sha256").hexdigest()
             rows.append([name, count((folder / name).stat().st_size), digest])
         except OSError:

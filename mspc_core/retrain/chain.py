@@ -5,13 +5,14 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from mspc_core import atomic, home, runs
 from mspc_core.errors import InputError
 from mspc_core.retrain.config import Retraining
 from mspc_core.retrain.kept import FILE, choice_of, write_choice
 from mspc_core.runs import Run, ScanConfig
+from mspc_core.shapes import misfit
 
 ORIGIN = "origin.json"  # of a child run: the retraining it came from and what the trigger did after it
 _MODEL_FILES = ("early_losses.npz", "model.safetensors", "model.json")  # the description last: it vouches for the rest
@@ -54,10 +55,24 @@ def rescan(retraining: Retraining) -> Run:
 def origin_of(run: Run) -> dict[str, Any]:
     """What a child run was made from; {} for a first scan."""
     try:
-        found: dict[str, Any] = atomic.read_json(run.folder / ORIGIN)
-        return found
-    except (FileNotFoundError, ValueError):
+        found = atomic.read_object(run.folder / ORIGIN)
+    except (OSError, ValueError):
         return {}
+    return {} if misfit(found, _Origin) else found
+
+
+class _Estimate(TypedDict):
+    after: NotRequired[float | None]
+
+
+class _Origin(TypedDict):
+    run: NotRequired[str | None]
+    retraining: NotRequired[str | None]
+    drop: NotRequired[str | None]
+    dropped: NotRequired[int | None]
+    relabelled: NotRequired[int | None]
+    estimated_asr: NotRequired[_Estimate | None]
+    still_works: NotRequired[bool | None]
 
 
 @dataclass(frozen=True)

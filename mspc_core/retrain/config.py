@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -122,7 +121,6 @@ def is_retraining(folder: Path) -> bool:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = atomic.read_json(path)
-        return found
-    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+        return atomic.read_object(path)
+    except (OSError, ValueError):
         return {}

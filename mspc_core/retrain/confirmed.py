@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 
 from mspc_core import atomic
@@ -15,11 +14,11 @@ FILE = "relabels.json"
 def read(run: Run) -> dict[str, int]:
     """What was confirmed so far; {} if nothing was."""
     try:
-        raw = atomic.read_json(run.folder / FILE)
+        raw = atomic.read_object(run.folder / FILE)
         return {str(key): int(label) for key, label in raw.items()}
     except FileNotFoundError:
         return {}
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, TypeError, ValueError):
+    except (OSError, TypeError, ValueError):
         raise InputError("The confirmed labels of this run cannot be read: confirm the suggestions again.") from None
 
 

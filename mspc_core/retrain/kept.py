@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from mspc_core import atomic
-from mspc_core.errors import InputError
+from mspc_core.errors import InputError, one_line
+from mspc_core.files import open_regular
 
 FILE = "selection.csv"
 _HEADER = ["sample_id", "action", "label"]
@@ -48,8 +49,8 @@ def write_choice(path: Path, choice: Choice) -> None:
 def read_choice(path: Path) -> Choice:
     """Raises `InputError` when the file is gone or damaged: training on something else would pass unnoticed."""
     try:
-        with path.open(encoding="utf-8", newline="") as handle:
-            rows = list(csv.reader(handle))
+        with open_regular(path) as handle:
+            rows = list(csv.reader(io.TextIOWrapper(handle, encoding="utf-8", newline="")))
         if (
             not rows
             or rows[0] != _HEADER
@@ -60,7 +61,7 @@ def read_choice(path: Path) -> Choice:
         return Choice(dropped, {row[0]: int(row[2]) for row in rows[1:] if row[1] == "relabel"})
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(
-            f"The list of samples to leave out ({path.name}) cannot be read ({error}): start a new run."
+            f"The list of samples to leave out ({path.name}) cannot be read ({one_line(error)}): start a new run."
         ) from None
 
 

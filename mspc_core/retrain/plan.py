@@ -110,8 +110,8 @@ def describe(run: Run, scores: pd.DataFrame, choice: Choice) -> Plan:
 def recipe_of(run: Run) -> dict[str, Any] | None:
     """How the scan trained its model (fields of `train.TrainConfig`), None for the user's own weights."""
     try:
-        about: dict[str, Any] = atomic.read_json(run.folder / "model.json")
-    except (FileNotFoundError, ValueError):
+        about = atomic.read_object(run.folder / "model.json")
+    except (OSError, ValueError):
         raise InputError("This run has no usable model: run the scan again.") from None
     return about.get("training") if about.get("trained_here") else None
 

@@ -21,9 +21,9 @@ LAYERS = {
     "mspc_core.engine": {"engine", "errors", "home"},
     # The second opinion trains a small model of its own.
     "mspc_core.detectors": {"detectors", "models", "engine", "errors"},
-    "mspc_core.models": {"models", "engine", "errors", "atomic"},
+    "mspc_core.models": {"models", "engine", "errors", "atomic", "files"},
     # What a user of a served app may read, keep and delete is checked where files are opened and written.
-    "mspc_core.data": {"data", "errors", "atomic", "home", "access", "quotas"},
+    "mspc_core.data": {"data", "errors", "atomic", "files", "home", "shapes", "access", "quotas"},
     # Attackers train surrogates, and one of them attacks the detectors themselves.
     "mspc_core.attacks": {"attacks", "data", "models", "engine", "detectors", "errors"},
 }

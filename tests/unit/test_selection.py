@@ -15,6 +15,11 @@ from mspc_core.selection import dropped, read_ids, select
 SCORES = pd.DataFrame(
     {
         "sample_id": list("abcdef"),
+        "path": list("abcdef"),
+        "label": [0] * 6,
+        "predicted": [0] * 6,
+        "confidence": [1.0] * 6,
+        "row": range(6),
         "spc_flagged": [True, False, False, False, False, True],
         "suspect": [True, True, False, False, False, False],
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,17 @@ def test_rubbish(tmp_path: Path, content: bytes, suffix: str) -> None:
     (tmp_path / f"w{suffix}").write_bytes(content)
     with pytest.raises(InputError):
         load_checkpoint(tmp_path / f"w{suffix}", SPEC)
+
+
+def test_what_the_file_says_of_itself_stays_out_of_the_message(tmp_path: Path, tiny_model: Normalised) -> None:
+    """A PyTorch file names its byte order, and the error quotes it: control characters must not reach a terminal."""
+    torch.save(tiny_model.backbone.state_dict(), tmp_path / "whole.pth")
+    with zipfile.ZipFile(tmp_path / "whole.pth") as old, zipfile.ZipFile(tmp_path / "w.pth", "w") as new:
+        for name in old.namelist():
+            new.writestr(name, b"\x1b[31m\x00" if name.endswith("byteorder") else old.read(name))
+    with pytest.raises(InputError, match="cannot be read") as caught:
+        load_checkpoint(tmp_path / "w.pth", SPEC)
+    assert str(caught.value).isprintable()
 
 
 def test_missing_file_and_no_weights(tmp_path: Path) -> None:

@@ -1,0 +1,63 @@
+"""Thousands of hostile files, folders and links: `python -m benchmarks.fuzz --cases 12000 --seed 1`.
+
+Writes benchmarks/results/fuzz.json: cases for each group, how many were accepted and refused, the slowest, the most
+memory. Exit status 1 if anything went wrong; every defect is printed with the traceback of the worker.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import machine
+from mspc_core import atomic, runs
+from tests.fuzz import driving, guard, worker
+
+RESULT = Path(__file__).parent / "results" / "fuzz.json"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cases", type=int, default=12_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", help="one group; the result is printed and not kept")
+    asked = parser.parse_args()
+    started, load = time.time(), os.getloadavg()[0]
+    tables: dict[str, Any] = {}
+    defects: dict[str, list[str]] = {}
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+        for name, group in driving.groups().items():
+            if asked.only in (None, name):
+                watched = guard.Guard(Path(folder) / name.replace(" ", "-"))
+                found = driving.drive(name, watched, round(asked.cases * group.share), asked.seed, keep_going=True)
+                tables[name] = driving.summary(watched.records[name])
+                watched.close()
+                defects[name] = found
+                print(name, tables[name], *found[:3], sep="\n  ", flush=True)
+    total = sum(table["cases"] for table in tables.values())
+    result = {
+        "command": f"python -m benchmarks.fuzz --cases {asked.cases} --seed {asked.seed}",
+        "seed": asked.seed,
+        "cases": total,
+        "defects": sum(map(len, defects.values())),
+        "limits": {"cpu_seconds": worker.CPU_SECONDS, "memory_mib": guard.MEMORY_BYTES // 2**20},
+        "groups": tables,
+        "minutes": round((time.time() - started) / 60, 1),
+        "load_before": round(load, 1),
+        "machine": machine(),
+        "versions": {**runs.versions(), **{name: version(name) for name in ("pyarrow", "safetensors", "hypothesis")}},
+    }
+    if asked.only is None:
+        atomic.write_json(RESULT, result)
+    print(f"{total} cases, {result['defects']} defects")
+    return 1 if result["defects"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
