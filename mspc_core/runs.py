@@ -131,6 +131,13 @@ class Run:
             return {}
         return {} if summary_misfit(found) else found
 
+    def class_names(self) -> list[str]:
+        """Names of the classes that were scanned. Raises `InputError` without a usable summary."""
+        try:
+            return [str(name) for name in self.summary()["dataset"]["classes"]]
+        except KeyError:
+            raise InputError(f"Run {self.id!r} has no usable summary: resume the scan, or scan again.") from None
+
     def has_scores(self) -> bool:
         return (self.folder / "scores.parquet").is_file()
 

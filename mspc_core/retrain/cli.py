@@ -79,7 +79,7 @@ def retrain(
             found, status = _scan_again(retraining, as_json, printed[-1])
             if status:
                 return status
-            if found.summary()["verdict"]["level"] != "poisoned":
+            if (found.summary().get("verdict") or {}).get("level") != "poisoned":
                 break
             # What was confirmed, listed or decided was about the first run; the next one has its own verdict.
             config = replace(config, drop=drop if drop.startswith("detector:") else "flagged", relabel="")
@@ -185,7 +185,7 @@ def _scan_again(retraining: Retraining, as_json: bool, printed: dict[str, Any]) 
     printed["child"] = str(child.folder)
     status = work_through(child.folder, "scanning the cleaned set")
     if not status:
-        printed["child_verdict"] = child.summary()["verdict"]
+        printed["child_verdict"] = child.summary().get("verdict")
         if not as_json:
             print_summary(child.folder, child.summary())
     return child, status

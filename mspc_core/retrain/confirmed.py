@@ -24,7 +24,7 @@ def read(run: Run) -> dict[str, int]:
 
 def confirm(run: Run, labels: Mapping[str, int]) -> None:
     """Add (or change) confirmed labels. Raises `InputError` for a class that the data set does not have."""
-    classes = len(run.summary()["dataset"]["classes"])
+    classes = len(run.class_names())
     wrong = [label for label in labels.values() if not 0 <= label < classes]
     if wrong:
         raise InputError(f"There is no class number {wrong[0]}: this data set has {classes} classes, from 0.")

@@ -101,7 +101,7 @@ def describe(run: Run, scores: pd.DataFrame, choice: Choice) -> Plan:
     dropped, relabelled = (
         scores["sample_id"].isin(list(wanted)).to_numpy(dtype=bool) for wanted in (choice.dropped, choice.labels)
     )
-    names = [str(name) for name in run.summary()["dataset"]["classes"]]
+    names = run.class_names()
     classes = _count(scores, dropped, choice, names)
     vanished = [row.name for row in classes if row.images and not row.kept]
     return Plan(RetrainConfig(), dropped, relabelled, choice, classes, vanished, _warnings(run, classes, vanished))

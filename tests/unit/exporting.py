@@ -68,7 +68,9 @@ def make_run(dataset: Dataset, suspects: Sequence[str] = (), *, more: Mapping[st
         }
     )
     run.save_scores(scores)
-    run.save_summary({"complete": True, "dataset": {"classes": list(dataset.info.classes)}})
+    verdict = {"level": "unknown", "scanned": len(scores), "flagged": int(scores["suspect"].sum())}
+    about = {"classes": list(dataset.info.classes)}
+    run.save_summary({"complete": True, "verdict": verdict, "dataset": about, "model": {}, "detectors": {}})
     return run
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mspc_core.errors import InputError
-from mspc_core.retrain import estimate, figures, relabel
+from mspc_core.retrain import confirmed, estimate, figures, relabel
 from mspc_core.retrain.cli import parse_seeds
 from mspc_core.retrain.config import RetrainConfig
 from mspc_core.retrain.estimate import Trigger
@@ -225,3 +225,14 @@ class TestConfig:
         for text in ("a", "1;2", "-1", "1.5"):
             with pytest.raises(InputError, match="Seeds are numbers"):
                 parse_seeds(text)
+
+
+def test_a_damaged_summary_is_said_in_a_sentence(home: Path) -> None:
+    from tests.ui.conftest import make_dataset, make_run
+
+    run = make_run(make_dataset())
+    assert run.class_names() == ["speed 30", "stop", "yield", "no entry"]
+    for damage in ("{", "[]", '{"dataset": {"classes": 3}}'):
+        (run.folder / "summary.json").write_text(damage)
+        with pytest.raises(InputError, match="no usable summary"):
+            confirmed.confirm(run, {"x": 1})
