@@ -26,35 +26,38 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=12_000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", help="one group; the result is printed and not kept")
+    parser.add_argument("--only", help="measure one group again; the other groups of the result are kept")
     asked = parser.parse_args()
-    started, load = time.time(), os.getloadavg()[0]
     tables: dict[str, Any] = {}
     defects: dict[str, list[str]] = {}
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         for name, group in driving.groups().items():
             if asked.only in (None, name):
                 watched = guard.Guard(Path(folder) / name.replace(" ", "-"))
+                started, load = time.time(), os.getloadavg()[0]
                 found = driving.drive(name, watched, round(asked.cases * group.share), asked.seed, keep_going=True)
-                tables[name] = driving.summary(watched.records[name])
+                tables[name] = {
+                    **driving.summary(watched.records[name]),
+                    "minutes": round((time.time() - started) / 60, 1),
+                    "load_before": round(load, 1),
+                }
                 watched.close()
                 defects[name] = found
                 print(name, tables[name], *found[:3], sep="\n  ", flush=True)
+    if asked.only is not None and RESULT.is_file():
+        tables = {**atomic.read_json(RESULT)["groups"], **tables}
     total = sum(table["cases"] for table in tables.values())
     result = {
         "command": f"python -m benchmarks.fuzz --cases {asked.cases} --seed {asked.seed}",
         "seed": asked.seed,
         "cases": total,
-        "defects": sum(map(len, defects.values())),
+        "defects": sum(table["defects"] for table in tables.values()),
         "limits": {"cpu_seconds": worker.CPU_SECONDS, "memory_mib": guard.MEMORY_BYTES // 2**20},
         "groups": tables,
-        "minutes": round((time.time() - started) / 60, 1),
-        "load_before": round(load, 1),
         "machine": machine(),
         "versions": {**runs.versions(), **{name: version(name) for name in ("pyarrow", "safetensors", "hypothesis")}},
     }
-    if asked.only is None:
-        atomic.write_json(RESULT, result)
+    atomic.write_json(RESULT, result)
     print(f"{total} cases, {result['defects']} defects")
     return 1 if result["defects"] else 0
 

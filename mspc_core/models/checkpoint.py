@@ -147,7 +147,7 @@ def _check_fit(state: dict[str, Tensor], wanted: dict[str, Tensor], spec: ModelS
     extra = [key for key in state if key not in wanted and not key.startswith(("aux", "AuxLogits"))]
     if extra:
         raise InputError(
-            f"{path.name} holds {len(extra)} tensors that {spec.arch} does not have, for example {extra[0]}: it "
+            f"{path.name} holds {len(extra)} tensors that {spec.arch} does not have, for example {one_line(extra[0], 60)}: it "
             "belongs to another (perhaps larger) architecture; name that with --arch."
         )
     different = [key for key in wanted if key in state and state[key].shape != wanted[key].shape]

@@ -137,6 +137,12 @@ def test_what_the_file_says_of_itself_stays_out_of_the_message(tmp_path: Path, t
     assert str(caught.value).isprintable()
 
 
+def test_names_of_tensors_stay_on_one_line(tmp_path: Path, tiny_model: Normalised) -> None:
+    torch.save({**tiny_model.backbone.state_dict(), "a\r\nb\x1b": torch.zeros(1)}, tmp_path / "w.pth")
+    with pytest.raises(InputError, match="for example a b: it belongs to another"):
+        load_checkpoint(tmp_path / "w.pth", SPEC)
+
+
 def test_missing_file_and_no_weights(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no checkpoint"):
         load_checkpoint(tmp_path / "nowhere.pth", SPEC)
