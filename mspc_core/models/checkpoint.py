@@ -146,8 +146,9 @@ def _check_fit(state: dict[str, Tensor], wanted: dict[str, Tensor], spec: ModelS
         raise InputError(f"{path.name} lacks {len(missing)} tensors of {spec.arch}, for example {missing[0]}.")
     extra = [key for key in state if key not in wanted and not key.startswith(("aux", "AuxLogits"))]
     if extra:
+        first = one_line(extra[0], 60)
         raise InputError(
-            f"{path.name} holds {len(extra)} tensors that {spec.arch} does not have, for example {one_line(extra[0], 60)}: it "
+            f"{path.name} holds {len(extra)} tensors that {spec.arch} does not have, for example {first}: it "
             "belongs to another (perhaps larger) architecture; name that with --arch."
         )
     different = [key for key in wanted if key in state and state[key].shape != wanted[key].shape]
