@@ -12,6 +12,7 @@ from mspc_core.data import store
 from mspc_core.data.source import open_source
 from mspc_core.errors import InputError
 from mspc_core.runs import DEMO, ScanConfig
+from ui import scan_estimate
 from ui.detector_picker import ask_detectors
 from ui.text import count, short
 
@@ -43,11 +44,24 @@ def ask(preselected: str | None) -> ScanConfig | None:
     st.markdown("## Detectors")
     detectors = ask_detectors(str(source.get("dataset", "")), source["source"] == DEMO, str(model["arch"]))
     advanced = _ask_advanced()
-    if not st.button("Start the scan", type="primary", icon=":material/play_arrow:", key="start"):
+    with st.container(horizontal=True):
+        start = st.button("Start the scan", type="primary", icon=":material/play_arrow:", key="start")
+        asked = st.button(
+            "How long will it take?",
+            type="tertiary",
+            icon=":material/timer:",
+            key="estimate",
+            disabled=not source.get("dataset"),
+            help="Measures this machine for some seconds and starts nothing. For stored data sets.",
+        )
+    if not start and not asked:
         return None
     config = ScanConfig(**{**source, **model, **detectors, **advanced})
     with st.spinner("Checking …"):
         check(config)
+    if asked:
+        scan_estimate.show(config)
+        return None
     return config
 
 

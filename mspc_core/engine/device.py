@@ -54,7 +54,8 @@ def device_name(device: torch.device) -> str:
     precision = "bfloat16" if half_precision(device) else "float32"
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)} ({precision})"
-    return f"{device.type} ({torch.get_num_threads()} threads, {precision})"
+    threads = torch.get_num_threads()
+    return f"{device.type} ({threads} thread{'s' if threads != 1 else ''}, {precision})"
 
 
 def gradient_batch_for(device: torch.device, image_size: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,12 @@ from mspc_core.detectors import REGISTRY, create
 from mspc_core.detectors.base import CleanData
 from mspc_core.detectors.opinion import Blinding
 from mspc_core.engine.forward import predict_logits
+from mspc_core.errors import InputError
+from mspc_core.estimating.asking import ask
 from mspc_core.estimating.counts import COUNTS, Facts, Work
 from mspc_core.estimating.estimate import seconds_of
 from mspc_core.estimating.prices import Prices
+from mspc_core.runs import ScanConfig
 
 SMALLER: dict[str, dict[str, Any]] = {
     "mspc": {"inner_steps": 3, "rounds": 1},
@@ -86,4 +90,20 @@ def test_an_estimate_starts_nothing(home: Path, random_images: np.ndarray, capsy
 def test_an_estimate_needs_stored_images(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["scan", "demo", "--estimate"]) == 2
     assert "store them first" in capsys.readouterr().err
+    assert list(homes.runs_folder().iterdir()) == []
+
+
+def test_another_process_estimates_for_whoever_must_not_load_torch(home: Path, random_images: np.ndarray) -> None:
+    with DatasetWriter("noise", size=16, classes=["a", "b"], kind="test", source="test") as writer:
+        for number, image in enumerate(random_images):
+            writer.add(image, identity=f"{number:016x}", path=f"{number}.png", label=number % 2)
+        writer.commit(source_key="test")
+    config = ScanConfig(source="test", dataset="noise", size=16, detectors=("spc",), epochs=1, device="cpu")
+    found = ask(config)
+    assert [stage["name"] for stage in found["stages"]] == ["data", "model", "spc"]
+    assert found["stages"][2]["forward_equivalents"] == [480, 480, 480]
+    with pytest.raises(InputError, match="gone"):
+        ask(replace(config, dataset="gone"))
+    with pytest.raises(InputError, match="not ready after 0 s"):
+        ask(config, patience=0.01)
     assert list(homes.runs_folder().iterdir()) == []

@@ -1,10 +1,10 @@
-"""docs/performance.md shows what benchmarks/results/scale.json holds."""
+"""docs/performance.md shows what benchmarks/results/ holds."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks import scale_table
+from benchmarks import answers_table, scale_table
 from mspc_core import atomic
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_the_page_has_the_measured_tables() -> None:
     page = (ROOT / scale_table.PAGE).read_text(encoding="utf-8")
     assert scale_table.filled(page, atomic.read_json(ROOT / scale_table.RESULT)) == page
+    assert answers_table.filled(page, atomic.read_json(ROOT / answers_table.RESULT)) == page
 
 
 def test_a_figure_that_is_missing_is_a_dash() -> None:
