@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mspc_core.export.tables import guarded
+from mspc_core.export.tables import csv_text
 from mspc_core.export.tables import safe_cell as safe_cell
 from ui.detector_facts import MEMBERS, SUSPECT, TELLING, ordered_names
 from ui.detector_facts import title_of as title_of
@@ -253,7 +253,7 @@ def neighbour(queue: np.ndarray, current: int | None, step: int) -> int | None:
 
 def safe_csv(table: pd.DataFrame) -> bytes:
     """A table as CSV (UTF-8, with a mark that spreadsheets understand) in which no text cell starts a formula."""
-    return ("\ufeff" + guarded(table).to_csv(index=False)).encode("utf-8", "replace")
+    return ("\ufeff" + csv_text(table)).encode("utf-8", "replace")
 
 
 def review_table(scores: pd.DataFrame, decisions: dict[str, str], classes: list[str]) -> pd.DataFrame:

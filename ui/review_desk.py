@@ -35,6 +35,7 @@ class Desk:
         asked = cache.position_of(run, state.selected_sample(run))
         self.position = asked if asked is not None else self._first()
         self._written: Decision | None = None
+        self._next: int | None = None  # where the decision led
 
     @property
     def place(self) -> int | None:
@@ -78,15 +79,17 @@ class Desk:
         Once for each drawing of the page: the buttons of the image before may still listen to their keys for a moment
         when the next one is already seen, and must not take its decision for theirs.
         """
-        if self.position is None or self._written is not None:
+        if self._written is not None:
+            self.show(self._next)  # the browser's address may still be that of the image before
             return
-        if not self._write(np.array([self.position]), decision):
+        if self.position is None or not self._write(np.array([self.position]), decision):
             return
         self._written = decision
         after = self.codes != 0
         after[self.position] = True
         target = filters.next_open(self.queue, after, self.position)
-        self.show(target if target is not None else self.position)
+        self._next = target if target is not None else self.position
+        self.show(self._next)
 
     def decide_all(self, positions: np.ndarray, decision: Decision) -> None:
         """One decision for many images, as one action."""

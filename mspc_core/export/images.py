@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import os
 import zipfile
@@ -16,7 +14,7 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 
 from mspc_core.data.store import Dataset
-from mspc_core.export.tables import guarded
+from mspc_core.export.tables import csv_text
 
 CHECKSUMS, MANIFEST, ABOUT = "checksums.sha256", "manifest.csv", "export.json"
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the same export gives the same file
@@ -141,9 +139,7 @@ def manifest(dataset: Dataset, entries: Sequence[Entry]) -> bytes:
     frame.insert(0, "file", [entry.file for entry in entries])
     frame.insert(1, "sha256", [entry.sha256 for entry in entries])
     frame.insert(4, "class", [dataset.info.classes[number] for number in table["label"]])
-    text = io.StringIO(newline="")
-    guarded(frame).to_csv(text, index=False, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
-    return text.getvalue().encode("utf-8", "backslashreplace")
+    return csv_text(frame).encode("utf-8", "backslashreplace")
 
 
 def about(facts: dict[str, Any]) -> bytes:

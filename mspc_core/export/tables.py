@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from mspc_core.errors import InputError, Progress, ShouldStop, stop_if
 from mspc_core.export.plan import Plan
@@ -44,10 +45,10 @@ def decision_table(plan: Plan) -> pd.DataFrame:
 
 
 def write_csv(frame: pd.DataFrame, handle: BinaryIO, progress: Progress | None, stop: ShouldStop | None) -> None:
-    """`safe_csv`, in pieces."""
+    """`csv_text`, in pieces."""
     for start in range(0, max(1, len(frame)), _CHUNK):
         stop_if(stop)
-        text = guarded(frame.iloc[start : start + _CHUNK]).to_csv(index=False, header=start == 0, lineterminator="\n")
+        text = csv_text(frame.iloc[start : start + _CHUNK], header=start == 0)
         handle.write(text.encode("utf-8-sig" if start == 0 else "utf-8", "backslashreplace"))
         if progress is not None:
             progress(min(start + _CHUNK, len(frame)), len(frame), "writing the table")
@@ -62,6 +63,23 @@ def guarded(frame: pd.DataFrame) -> pd.DataFrame:
     """A copy whose text, column names included, no spreadsheet runs as a formula."""
     texts = [name for name in frame.columns if getattr(frame[name].dtype, "kind", "O") not in "biuf"]
     return frame.assign(**{name: frame[name].map(safe_cell) for name in texts}).rename(columns=safe_cell)
+
+
+def csv_text(frame: pd.DataFrame, *, header: bool = True) -> str:
+    """The `guarded` frame as CSV with \\n at the ends of lines.
+
+    A lone carriage return is not quoted by Python's writer, and a spreadsheet takes it for the end of a line: what
+    follows would stand at the start of a cell, where a formula runs. All text is quoted where there is one.
+    """
+    safe = guarded(frame)
+    texts = [safe[name] for name in safe.columns if getattr(safe[name].dtype, "kind", "O") not in "biuf"]
+    returns = any("\r" in str(name) for name in safe.columns) or any(_has_return(column) for column in texts)
+    quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
+    return safe.to_csv(index=False, header=header, lineterminator="\n", quoting=quoting)
+
+
+def _has_return(column: pd.Series) -> bool:
+    return any(isinstance(cell, str) and "\r" in cell for cell in column)
 
 
 def write_parquet(frame: pd.DataFrame, handle: BinaryIO) -> None:

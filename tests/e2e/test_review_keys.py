@@ -114,29 +114,32 @@ def test_tiles_are_selected_with_ctrl_shift_and_the_space_bar(served: Served, pa
 
 
 def test_the_browser_remembers_the_reviewer(served: Served, page: Page, browser: Browser) -> None:
-    page.goto(served.url("review", queue="all"))
+    sample = str(served.run.scores()["sample_id"].iloc[30])
+    page.goto(served.url("review", queue="all", sample=sample))
     field = page.get_by_placeholder("your name")
     field.fill("Ada")
     field.press("Enter")
     settle(page)
     page.reload()
     expect(field).to_have_value("Ada", timeout=MINUTE)
+    expect(page.get_by_text(f"sample {sample}")).to_be_visible(timeout=MINUTE)
     settle(page)
     page.get_by_role("heading", name="Review").first.click()
     page.keyboard.press("k")
-    place(page, 2)
+    expect(page.get_by_text(f"sample {sample}")).to_have_count(0, timeout=MINUTE)
     with served.inside():
         opened.cache_clear()
-        assert [entry.reviewer for entry in ReviewStore().history(served.run.id)][-1] == "Ada"
+        assert [entry.reviewer for entry in ReviewStore().history(served.run.id, sample)] == ["Ada"]
     other = browser.new_context().new_page()  # somebody else's browser
     other.goto(page.url)
-    place(other, 2)
+    expect(other.get_by_placeholder("your name")).to_be_visible(timeout=MINUTE)
+    settle(other)
     expect(other.get_by_placeholder("your name")).to_have_value("")
     other.context.close()
     field.fill("")
     field.press("Enter")
     settle(page)
     page.reload()
-    place(page, 2)
+    expect(field).to_be_visible(timeout=MINUTE)
     settle(page)
     expect(field).to_have_value("")

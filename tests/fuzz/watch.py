@@ -111,6 +111,8 @@ class Watch:
             self._on = True
         if not os.path.isabs(text) and event != "open" and "/" not in text:
             return  # relative to a folder's descriptor (`rmtree`), whose own opening was seen
+        if event == "os.scandir" and real == "/dev":
+            return  # looking for accelerators
         if not _below(real, self._writable if writing else self._readable):
             self._note(f"{event} {'for writing' if writing else ''} {text!r} ({real!r})")
 

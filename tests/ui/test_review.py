@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Button
@@ -19,6 +20,7 @@ from mspc_core.runs import Run
 from tests.ui.conftest import make_dataset, make_run, set_status
 from tests.ui.test_inspect_review import sample, suspects
 from tests.ui.test_scores_mask import text_of
+from ui import cache, review_desk, state
 
 OpenPage = Callable[..., AppTest]
 
@@ -391,3 +393,19 @@ class TestTrouble:
         key(at, "keep").click().run()
         assert not at.exception
         assert len(ReviewStore().current(tiny_run.id)) == 1
+
+
+def test_a_key_before_the_next_image_is_drawn_decides_nothing_and_leads_there_again(
+    tiny_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The browser's address is still that of the image before: without being led on, the page would go back to it."""
+    shown: list[str] = []
+    monkeypatch.setattr(state, "selected_sample", lambda _: None)
+    monkeypatch.setattr(state, "select_sample", shown.append)
+    scores = cache.scores_of(tiny_run)
+    desk = review_desk.Desk(tiny_run, scores, np.arange(len(scores)), cache.snapshot_of(tiny_run))
+    desk.decide("keep")
+    desk.decide("remove")
+    ids = [str(found) for found in scores["sample_id"][:2]]
+    assert ReviewStore().current(tiny_run.id) == {ids[0]: "keep"}
+    assert shown == [ids[1], ids[1]]

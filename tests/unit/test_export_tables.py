@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from mspc_core.errors import InputError
 from mspc_core.export.config import ExportConfig
 from mspc_core.export.indices import image_folder_order
 from mspc_core.export.plan import class_table, make_plan
-from mspc_core.export.tables import guarded
+from mspc_core.export.tables import csv_text, guarded
 from mspc_core.export.work import as_bytes
 from mspc_core.reviews import ReviewStore
 from mspc_core.selection import dropped
@@ -194,3 +195,16 @@ def test_what_is_dropped_by_class() -> None:
         "kept": [1, 0],
         "share": [0.5, 1.0],
     }
+
+
+def test_a_carriage_return_in_a_text_starts_no_cell() -> None:
+    """Unquoted, a spreadsheet would end the line at it and run what follows."""
+    names = ["a\r=1+1", "b\r\n@x", "=2\r=3", "plain", "full \uff1d1"]
+    frame = pd.DataFrame({"path": [*names, "\uff1d1+1"], "score": [1.5] * 6, "flagged": [True] * 6})
+    text = csv_text(frame)
+    outside = "".join(text.split('"')[::2])  # what no quotes surround
+    assert "\r" not in outside
+    rows = list(csv.reader(io.StringIO(text, newline="")))
+    assert [row[0] for row in rows[1:]] == ["a\r=1+1", "b\r\n@x", "'=2\r=3", "plain", "full \uff1d1", "'\uff1d1+1"]
+    assert rows[1][1:] == ["1.5", "True"]
+    assert csv_text(frame.iloc[3:4]) == "path,score,flagged\nplain,1.5,True\n"
