@@ -13,8 +13,22 @@ from pathlib import Path
 import ui
 
 APP = Path(__file__).parent.parent / "app.py"
-# What pages load late, by use: tables, their files, figures, decisions.
-LATE = ("pandas", "pyarrow.parquet", "plotly.graph_objects", "plotly.io", "sqlalchemy.dialects.sqlite", "PIL.Image")
+# What pages load late, by use: tables, their files, figures, decisions, pictures, Streamlit's own.
+LATE = (
+    "pandas",
+    "pyarrow.parquet",
+    "pyarrow.pandas_compat",
+    "plotly.graph_objs._figure",
+    "plotly.graph_objs.layout",
+    "plotly.io._json",
+    "plotly.tools",
+    "sqlalchemy.dialects.sqlite",
+    "PIL.JpegImagePlugin",
+    "PIL.PngImagePlugin",
+    "streamlit.dataframe.lazy_df_adapters",
+    "streamlit.material_icon_names",
+    "streamlit.runtime.scriptrunner.magic_funcs",
+)
 
 
 def load() -> None:
