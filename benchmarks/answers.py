@@ -77,10 +77,6 @@ def _choice(*labels: str) -> Act:
     return lambda page: page.get_by_test_id("stMain").get_by_text(next(turn), exact=True).first.click()
 
 
-def _toggle(label: str) -> Act:
-    return lambda page: page.get_by_test_id("stMain").get_by_text(label, exact=True).first.click()
-
-
 def _button(name: str) -> Act:
     return lambda page: page.get_by_test_id("stMain").get_by_role("button", name=name).first.click()
 
@@ -89,8 +85,8 @@ def _button(name: str) -> Act:
 CHANGES: dict[str, list[tuple[str, Act, str]]] = {
     "inspect": [
         ("n, one step", _slider("Multiply all pixels by n"), SENTENCE),
-        ("mask on and off", _toggle("Mask"), PICTURES),
-        ("τ on and off", _toggle("Shift"), PICTURES),
+        ("mask on and off", _choice("Mask"), PICTURES),
+        ("τ on and off", _choice("Shift"), PICTURES),
         ("next image", _button("Next"), NAME),
     ],
     "mask": [

@@ -8,10 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from benchmarks import markdown
 from mspc_core import atomic
 
 RESULT, PAGE = Path("benchmarks/results/answers.json"), Path("docs/performance.md")
-START, END = "<!-- answers: begin -->", "<!-- answers: end -->"
 
 
 def table(result: dict[str, Any]) -> str:
@@ -26,22 +26,19 @@ def table(result: dict[str, Any]) -> str:
         + ", ".join(f"{name} {versions[name]}" for name in names if name in versions)
         + ".",
         "",
-        "| page | what is changed | answer, median | answer, slowest | still, median |",
-        "| --- | --- | --- | --- | --- |",
+        *markdown.head(["page", "what is changed", "answer, median", "answer, slowest", "still, median"]),
     ]
     for page, changes in result["changes"].items():
         for label, times in changes.items():
             answer = times["answer"]
             shown = (answer["median"], answer["worst"], times["settled"]["median"])
-            lines.append(f"| {' | '.join([page, label, *(f'{milliseconds} ms' for milliseconds in shown)])} |")
+            lines.append(markdown.row([page, label, *(f"{milliseconds} ms" for milliseconds in shown)]))
     return "\n".join(lines)
 
 
 def filled(page: str, result: dict[str, Any]) -> str:
     """The page with its table replaced."""
-    before, _, rest = page.partition(START)
-    _, _, after = rest.partition(END)
-    return f"{before}{START}\n\n{table(result)}\n\n{END}{after}"
+    return markdown.filled(page, "answers", table(result))
 
 
 def main() -> None:

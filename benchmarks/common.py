@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import platform
 import statistics
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mspc_core import home, runs
-from mspc_core.data.store import Dataset
+import pandas as pd
+
+from mspc_core import atomic, home, runs
+from mspc_core.data.store import Dataset, DatasetInfo, open_dataset
 from mspc_core.work import work_on
 
 _METRICS = ("auroc", "average_precision", "tpr", "fpr", "tpr_at_1_fpr")
@@ -89,6 +93,29 @@ def print_table(summary: dict[str, Any]) -> None:
         for name in (key for key, value in figures.items() if isinstance(value, dict) and "flagged_share" in value):
             text = ", ".join(f"{key} {_shown(value)}" for key, value in figures[name].items())
             print(f"  {name:<11} {text}")
+
+
+def stored(folder: Path, manifest: pd.DataFrame, *, classes: Sequence[str], size: int) -> Dataset:
+    """A made-up data set whose pixels (pixels.u8, square images of `size` px) lie in its folder already: the rest is
+    written beside them, and it is opened. manifest: as the store keeps it; all images are for training."""
+    manifest.to_parquet(folder / "manifest.parquet", index=False)
+    pd.DataFrame({"path": [], "reason": []}, dtype="str").to_parquet(folder / "skipped.parquet", index=False)
+    count = len(manifest)
+    info = DatasetInfo(
+        name=folder.name,
+        classes=tuple(classes),
+        size=size,
+        count=count,
+        skipped=0,
+        kind="folder",
+        source=f"/data/{folder.name}",
+        source_key=f"benchmark:{folder.name}",
+        content_key=f"benchmark-{count}",
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        split_counts={"train": count},
+    )
+    atomic.write_json(folder / "dataset.json", asdict(info))
+    return open_dataset(folder.name)
 
 
 def machine() -> dict[str, Any]:

@@ -21,12 +21,12 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import markdown
 from benchmarks.common import machine, use_home
 from benchmarks.out_of_core import build
 from mspc_core import atomic, home, runs
 
 RESULT, PAGE = Path("benchmarks/results/costs.json"), Path("docs/performance.md")
-START, END = "<!-- costs: begin -->", "<!-- costs: end -->"
 # what varies → (images, side, classes, scales)
 CURVES: dict[str, list[tuple[int, int, int, int]]] = {
     "images": [(250, 32, 10, 11), (500, 32, 10, 11), (1000, 32, 10, 11)],
@@ -127,7 +127,7 @@ def tables(result: dict[str, Any]) -> str:
         f"average {load[0]:g} to {load[1]:g}): small CNN, torch {result['versions']['torch']}. *Power* is the exponent "
         "of the best fit: 1 is in proportion, 2 is with the square.",
         "",
-        *_head(["what grows", "values", "SPC", "power", "feature mixture", "power"]),
+        *markdown.head(["what grows", "values", "SPC", "power", "feature mixture", "power"]),
     ]
     for name, curve in result["curves"].items():
         cells = [name.replace("_", " "), ", ".join(f"{value:,}" for value in curve["values"])]
@@ -136,32 +136,22 @@ def tables(result: dict[str, Any]) -> str:
                 ", ".join(f"{value:.2f}" for value in curve[detector]["seconds"]),
                 f"{curve[detector]['power']:.2f}",
             ]
-        lines.append(_row(cells))
+        lines.append(markdown.row(cells))
     lines += [
         "",
-        *_head(["images", "size", "classes", "estimated", "took", "error", "memory estimated", "memory took"]),
+        *markdown.head(["images", "size", "classes", "estimated", "took", "error", "memory estimated", "memory took"]),
     ]
     for entry in result["estimates"]:
         cells = [f"{entry['images']:,}", f"{entry['image_size']} px", str(entry["classes"])]
         cells += [f"{entry['estimated_seconds']:.1f} s", f"{entry['real_seconds']:.1f} s", f"{entry['error']:+.0%}"]
         cells += [f"{entry['estimated_anonymous_mib']:,} MiB", f"{entry['real_anonymous_mib']:,} MiB"]
-        lines.append(_row(cells))
+        lines.append(markdown.row(cells))
     return "\n".join(lines)
 
 
 def filled(page: str, result: dict[str, Any]) -> str:
     """The page with its tables replaced."""
-    before, _, rest = page.partition(START)
-    _, _, after = rest.partition(END)
-    return f"{before}{START}\n\n{tables(result)}\n\n{END}{after}"
-
-
-def _row(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _head(cells: list[str]) -> list[str]:
-    return [_row(cells), _row(["---"] * len(cells))]
+    return markdown.filled(page, "costs", tables(result))
 
 
 def main() -> None:

@@ -18,17 +18,15 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from benchmarks.common import machine, use_home
+from benchmarks.common import machine, stored, use_home
 from mspc_core import atomic, home, runs
-from mspc_core.data.store import Dataset, DatasetInfo, open_dataset
+from mspc_core.data.store import Dataset, open_dataset
 
 SIZE, CLASSES, BLOCK = 224, 10, 500
 LARGE = ("spectral_signatures", "mixture", "pattern")
@@ -61,23 +59,7 @@ def build(name: str, count: int, size: int = SIZE, classes: int = CLASSES) -> Da
             "mode": np.full(count, "RGB"),
         }
     )
-    manifest.to_parquet(folder / "manifest.parquet", index=False)
-    pd.DataFrame({"path": [], "reason": []}, dtype="str").to_parquet(folder / "skipped.parquet", index=False)
-    info = DatasetInfo(
-        name=name,
-        classes=tuple(map(str, range(classes))),
-        size=size,
-        count=count,
-        skipped=0,
-        kind="folder",
-        source=f"/data/{name}",
-        source_key=f"benchmark:{name}",
-        content_key=f"benchmark-{count}",
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        split_counts={"train": count},
-    )
-    atomic.write_json(folder / "dataset.json", asdict(info))
-    return open_dataset(name)
+    return stored(folder, manifest, classes=list(map(str, range(classes))), size=size)
 
 
 def short_model() -> Any:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from benchmarks import common
 from mspc_core import atomic, home, jobs, runs
-from mspc_core.data.store import Dataset, DatasetInfo, open_dataset
+from mspc_core.data.store import Dataset
 from mspc_core.detectors.catalog import CATALOG
 from mspc_core.evaluate import detection_metrics
 from mspc_core.runs import DEFAULT_DETECTORS, Run, ScanConfig
@@ -73,26 +73,10 @@ def build_dataset(name: str, count: int) -> Dataset:
         }
     )
     truth = pd.DataFrame({"sample_id": manifest["sample_id"], "is_backdoor": poisoned, "original_label": original})
-    manifest.to_parquet(folder / "manifest.parquet", index=False)
     truth.to_parquet(folder / "truth.parquet", index=False)
-    pd.DataFrame({"path": [], "reason": []}, dtype="str").to_parquet(folder / "skipped.parquet", index=False)
     recipe = {"attack": "badnets", "rate": 1 / EVERY, "target_class": TARGET, "label_mode": "all-to-one", "seed": 0}
     atomic.write_json(folder / "recipe.json", recipe)
-    info = DatasetInfo(
-        name=name,
-        classes=tuple(f"class {number}" for number in range(CLASSES)),
-        size=SIZE,
-        count=count,
-        skipped=0,
-        kind="folder",
-        source=f"/data/{name}",
-        source_key=f"benchmark:{name}",
-        content_key=f"benchmark-{count}",
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        split_counts={"train": count},
-    )
-    atomic.write_json(folder / "dataset.json", asdict(info))
-    return open_dataset(name)
+    return common.stored(folder, manifest, classes=[f"class {number}" for number in range(CLASSES)], size=SIZE)
 
 
 def score_table(dataset: Dataset) -> pd.DataFrame:

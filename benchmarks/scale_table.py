@@ -8,10 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from benchmarks.markdown import filled as filled_place
+from benchmarks.markdown import head, row
 from mspc_core import atomic
 
 RESULT, PAGE = Path("benchmarks/results/scale.json"), Path("docs/performance.md")
-START, END = "<!-- scale: begin -->", "<!-- scale: end -->"
 
 
 def tables(result: dict[str, Any]) -> str:
@@ -30,7 +31,7 @@ def tables(result: dict[str, Any]) -> str:
         + ", ".join(f"{name} {versions[name]}" for name in names if name in versions)
         + ".",
         "",
-        *_rows(["page", *(f"{_short(size)}: {what}" for size in sizes for what in ("cold", "warm", "settled"))]),
+        *head(["page", *(f"{_short(size)}: {what}" for size in sizes for what in ("cold", "warm", "settled"))]),
     ]
     for page in result["samples"][sizes[0]]["pages"]:
         cells = [page]
@@ -42,23 +43,21 @@ def tables(result: dict[str, Any]) -> str:
                 if times
                 else ["–"] * 3
             )
-        lines.append(_row(cells))
-    lines += ["", *_rows(["page", "what is done", *map(_short, sizes)])]
+        lines.append(row(cells))
+    lines += ["", *head(["page", "what is done", *map(_short, sizes)])]
     for page, steps in result["samples"][sizes[0]]["reactions"].items():
         for step in steps:
             found = [result["samples"][size]["reactions"].get(page, {}).get(step) for size in sizes]
-            lines.append(_row([page, step, *map(_seconds, found)]))
-    lines += ["", *_rows(["server's memory", *map(_short, sizes)])]
+            lines.append(row([page, step, *map(_seconds, found)]))
+    lines += ["", *head(["server's memory", *map(_short, sizes)])]
     for key, words in (("started", "just started"), ("after_all_pages", "after every page and answer above")):
-        lines.append(_row([words, *(f"{result['samples'][size]['server_memory_mib'][key]:,} MiB" for size in sizes)]))
+        lines.append(row([words, *(f"{result['samples'][size]['server_memory_mib'][key]:,} MiB" for size in sizes)]))
     return "\n".join(lines)
 
 
 def filled(page: str, result: dict[str, Any]) -> str:
     """The page with its tables replaced."""
-    before, _, rest = page.partition(START)
-    _, _, after = rest.partition(END)
-    return f"{before}{START}\n\n{tables(result)}\n\n{END}{after}"
+    return filled_place(page, "scale", tables(result))
 
 
 def _short(size: str) -> str:
@@ -67,14 +66,6 @@ def _short(size: str) -> str:
 
 def _seconds(value: float | None) -> str:
     return "–" if value is None else f"{value:.1f} s"
-
-
-def _row(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _rows(heads: list[str]) -> list[str]:
-    return [_row(heads), _row(["---"] * len(heads))]
 
 
 def main() -> None:

@@ -11,10 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks import markdown
 from mspc_core import atomic
 
 RESULT, PAGE = Path("benchmarks/results/speed-cpu.json"), Path("docs/performance.md")
-START, END = "<!-- speed: begin -->", "<!-- speed: end -->"
+START, END = markdown.marks("speed")
 _Row = dict[str, Any]
 
 
@@ -31,41 +32,39 @@ def tables(result: dict[str, Any]) -> str:
         + ", ".join(f"{name} {versions[name]}" for name in ("backdoor-lens", "python", "torch") if name in versions)
         + f". A matrix product reaches {result['matmul_tflops']:g} TFLOP/s here.",
         "",
-        *_head(["target", *map(_title, groups)]),
+        *markdown.head(["target", *map(_title, groups)]),
     ]
     for words, value in _TARGETS:
-        lines.append(_line([words, *(value(rows) for rows in groups)]))
+        lines.append(markdown.row([words, *(value(rows) for rows in groups)]))
     lines += [
         "",
-        *_head(["what", "images", "time", "forwards an image", "bytes read an image", "peak memory", "AUROC"]),
+        *markdown.head(["what", "images", "time", "forwards an image", "bytes read an image", "peak memory", "AUROC"]),
     ]
     for rows in groups:
         for words, key in _PARTS:
             if rows[0][key] is None:
                 continue
-            lines.append(_line([words, _title(rows), *_costs(rows, key)]))
-    lines += ["", *_head(["precision", *map(_title, groups)])]
+            lines.append(markdown.row([words, _title(rows), *_costs(rows, key)]))
+    lines += ["", *markdown.head(["precision", *map(_title, groups)])]
     for words, key in (
         ("predictions that bfloat16 changes", "changed_predictions"),
         ("images whose SPC score it changes", "changed_scores"),
         ("largest change of a score", "largest_change"),
     ):
-        lines.append(_line([words, *(f"{_middle(rows, 'precision', key):.2%}" for rows in groups)]))
+        lines.append(markdown.row([words, *(f"{_middle(rows, 'precision', key):.2%}" for rows in groups)]))
     slower = [[row["published"]["float32_takes_times"] for row in rows] for rows in groups]
     if all(value for values in slower for value in values):
         cells = (f"{statistics.median(values):.1f} times" for values in slower)
-        lines.append(_line(["float32 takes, for the published loop (it is timed in bfloat16 above)", *cells]))
+        lines.append(markdown.row(["float32 takes, for the published loop (it is timed in bfloat16 above)", *cells]))
     if result["training"]:
         heads = ["training", "images", "goal", "our recipe", "plain loop", "ours is faster", "an epoch: ours", "plain"]
-        lines += ["", *_head(heads), *(_line(_training(row)) for row in result["training"])]
+        lines += ["", *markdown.head(heads), *(markdown.row(_training(row)) for row in result["training"])]
     return "\n".join(lines)
 
 
 def filled(page: str, result: dict[str, Any]) -> str:
     """The page with its tables replaced."""
-    before, _, rest = page.partition(START)
-    _, _, after = rest.partition(END)
-    return f"{before}{START}\n\n{tables(result)}\n\n{END}{after}"
+    return markdown.filled(page, "speed", tables(result))
 
 
 def write(path: Path, result: dict[str, Any]) -> None:
@@ -178,14 +177,6 @@ def _goal(found: dict[str, Any]) -> str:
         seconds, accuracy = found["epochs"][-1]
         return f"not reached: {accuracy:.1%} after {epochs} epochs, {seconds:.0f} s"
     return f"{found['seconds_to_goal']:.0f} s, {epochs} epochs"
-
-
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _head(heads: list[str]) -> list[str]:
-    return [_line(heads), _line(["---"] * len(heads))]
 
 
 def main() -> None:

@@ -62,6 +62,7 @@ def all_histograms(run: Run, finished: list[str], chosen: str, within: View) -> 
         first = [chosen, *(name for name in finished if name != chosen)][:_GRID]
         shown = [name for name in finished if name in first]
     columns: list[Any] = []
+    tables: list[pd.DataFrame] = []
     each = 4 if len(shown) == 4 or len(shown) > 6 else 3
     for position, name in enumerate(shown):
         if position % each == 0:  # a new row: its first histogram would otherwise stand lower than its neighbours
@@ -81,12 +82,22 @@ def all_histograms(run: Run, finished: list[str], chosen: str, within: View) -> 
             compact=True,
         )
         figure = cache.figure_of((*evidence.figure_key(run, within), "small", name, natural, title, log), draw)
-        alt = f"Histogram of the {filters.title_of(name)} score; its numbers are in the table below it."
+        alt = f"Histogram of the {filters.title_of(name)} score; its numbers are in the table below."
         columns[position % each].plotly_chart(
             figure, key=f"small-{run.id}-{name}", config={"displayModeBar": False}, alt=alt
         )
-        with columns[position % each]:
-            evidence.table_under(figures.histogram_table(bins, natural), key=f"small-table-{run.id}-{name}")
+        tables.append(_ranges(figures.histogram_table(bins, natural), filters.title_of(name)))
+    if tables:  # one for all of them: a table each would be drawn with every page
+        evidence.table_under(pd.concat(tables), key=f"small-table-{run.id}")
+
+
+def _ranges(table: pd.DataFrame, title: str) -> pd.DataFrame:
+    """A histogram's table with its detector, and single scores as ranges, so that tables of several fit together."""
+    if "score" in table:
+        table = table.rename(columns={"score": "from"})
+        table.insert(1, "to", table["from"])
+    table.insert(0, "detector", title)
+    return table
 
 
 def class_table(rows: list[ClassRow], labels: list[str], first: str = "") -> pd.DataFrame:

@@ -43,8 +43,9 @@ PREPARE = """\
    (else `~/.local/share/backdoor-lens`). Copy its `datasets/demo`, `datasets/demo-clean` and the run in `runs/` to
    every machine: nobody has to wait for a scan, and all see the same numbers. Scans of their own may differ slightly
    from machine to machine.
-5. **One machine for all?** The app listens on its own machine only and has no log-in. Do not open its port to a
-   network. Steps and answers belong to each browser window; review decisions are shared by all who use the folder.
+5. **One machine for all?** The app listens on its own machine only. To open it to the class, give it a token that
+   everybody logs in with: the page *Serving* of the documentation says how. Steps and answers belong to each browser
+   window; review decisions are shared by all who use the folder.
 """
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 from sklearn.metrics import roc_auc_score
 from streamlit.testing.v1 import AppTest
 
@@ -97,3 +98,18 @@ def test_without_truth_the_scatter_and_the_classes_still_stand(open_page: OpenPa
     at = open_page("scores", run=run.id)
     assert not at.exception
     assert list(table_with(at, "flagged by")) == ["flagged by", "images"]
+
+
+def test_small_histograms_share_a_table() -> None:
+    """Bars at single scores and bars over ranges in the same columns."""
+    from ui.score_views import _ranges
+
+    single = pd.DataFrame({"score": [0.0, 0.5], "samples": [3, 1], "flagged": [False, True]})
+    ranges = pd.DataFrame({"from": [0.0], "to": [0.1], "samples": [4], "flagged": [False]})
+    whole = pd.concat([_ranges(single, "SPC"), _ranges(ranges, "MSPC")])
+    assert whole.columns.tolist() == ["detector", "from", "to", "samples", "flagged"]
+    assert whole.values.tolist() == [
+        ["SPC", 0.0, 0.0, 3, False],
+        ["SPC", 0.5, 0.5, 1, True],
+        ["MSPC", 0.0, 0.1, 4, False],
+    ]

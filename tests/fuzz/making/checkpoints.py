@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import io
 import json
-import pickle
 import struct
 import zipfile
 from typing import Any
@@ -127,9 +126,3 @@ def cases(draw: Draw) -> Case:
         return Case({"w.safetensors": draw(safetensors())}, {"entry": "w.safetensors"})
     name = draw(st.sampled_from(("w.pt", "w.pth", "w.ckpt", "w.bin")))
     return Case({name: draw(pickled())}, {"entry": name})
-
-
-def global_of(name: str) -> bytes:
-    """A pickle that names a global: `torch.load` must not look it up."""
-    module, _, attribute = name.rpartition(".")
-    return b"\x80\x02c" + f"{module}\n{attribute}\n".encode() + pickle.EMPTY_TUPLE + pickle.REDUCE + pickle.STOP
