@@ -138,10 +138,13 @@ def start(folder: Path) -> None:
     if not folder.is_dir():
         raise InputError(f"The run {folder.name!r} does not exist any more.")
     access.check_owner(folder)
+    seen = _written(folder / "status.json")
     lock = take(folder / ".lock", patience=0.5)
     if lock is None:
         raise InputError("This job is running already.")
     with lock:
+        if _written(folder / "status.json") != seen:  # another app started it meanwhile; it may be done
+            raise InputError("This job is running already.")
         with quotas.room_for_job(folder, new=False):
             (folder / "cancel").unlink(missing_ok=True)
             write_status(folder, queued("Waiting to start."))
@@ -169,6 +172,15 @@ def start(folder: Path) -> None:
                 )
         except OSError as error:  # no memory for another process, or too many of them
             raise InputError(str(fail(folder, explain_os_error(error)).error)) from error
+
+
+def _written(path: Path) -> tuple[int, int] | None:
+    """Which version of a file this is: another one after each atomic write."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def _launcher(processes: int) -> list[str]:

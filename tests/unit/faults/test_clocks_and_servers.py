@@ -125,7 +125,7 @@ def test_two_apps_start_a_job_once(home: Path, tmp_path: Path) -> None:
         except InputError as error:
             return str(error)
 
-    with ThreadPoolExecutor(4) as pool:
+    with job_status.held(home / "device-io.lock"), ThreadPoolExecutor(4) as pool:  # its turn comes after the clicks
         said = sorted(pool.map(click, range(4)))
     assert said == ["This job is running already."] * 3 + ["started"]
     wait_for(lambda: not jobs.read_status(folder).active, 60)
@@ -133,6 +133,22 @@ def test_two_apps_start_a_job_once(home: Path, tmp_path: Path) -> None:
     assert work.result_of(folder)["count"] == 12
     log = (folder / "log.txt").read_text()
     assert (log.count("stage: import"), "Traceback" in log) == (1, False)
+
+
+def test_a_job_that_ended_while_a_click_waited_is_not_done_again(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other app's click came first, and its worker needed less time than this click's patience."""
+    folder = new_job()
+    lock = job_status.take(folder / ".lock")
+    assert lock is not None
+
+    def other_app_ends(_: float) -> None:
+        jobs.write_status(folder, JobStatus(state="finished"))
+        lock.close()
+
+    monkeypatch.setattr(job_status.time, "sleep", other_app_ends)
+    with pytest.raises(InputError, match="running already"):
+        jobs.start(folder)
+    assert jobs.read_status(folder).state == "finished"
 
 
 def test_a_started_job_is_alive_before_it_says_anything_and_dead_when_it_dies(
