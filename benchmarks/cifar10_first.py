@@ -21,7 +21,8 @@ from mspc_core import atomic, runs
 from mspc_core.attacks.badnets import BadNets
 from mspc_core.attacks.poison import poison_dataset
 from mspc_core.data.importing import import_source
-from mspc_core.data.store import Dataset, DatasetWriter, open_dataset
+from mspc_core.data.store import Dataset, open_dataset
+from mspc_core.data.writer import DatasetWriter
 from mspc_core.home import datasets_folder
 
 TRAIN, TEST = 10_000, 10_000

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mspc_core import home, runs
+from mspc_core import home, runs, scan_checks
 from mspc_core.api_results import ScanResult, TrainedModel
 from mspc_core.console import Bar, shown
 from mspc_core.data.store import Dataset, free_name, open_dataset
@@ -170,7 +170,7 @@ def scan(
     from mspc_core.given import from_caller, untouched
     from mspc_core.scanning import preflight, prepare_data
 
-    names = runs.detector_names(detectors if isinstance(detectors, str) else ",".join(detectors))
+    names = scan_checks.detector_names(detectors if isinstance(detectors, str) else ",".join(detectors))
     if isinstance(dataset, Dataset):
         source = stored = _same_stored(dataset)
     else:
@@ -191,7 +191,7 @@ def scan(
         device=device,
         seed=seed,
     )
-    runs.check(config)
+    scan_checks.check(config)
     if model is None and normalise is not None:
         raise InputError("Normalisation is for a given model: one that is trained here normalises by the data.")
     if model is not None and (epochs or augment):
@@ -207,7 +207,7 @@ def scan(
             if device not in ("auto", str(given.device), given.device.type):
                 raise InputError(f"The model is on {given.device}: move it to {device} before the scan.")
         folder = Path(out).expanduser().absolute() if out else None
-        run = runs.resumable(config, folder)
+        run = scan_checks.resumable(config, folder)
         if run is None:
             preflight(prepared, data, given)
             run = runs.create_run(prepared, folder)

@@ -9,13 +9,14 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mspc_core import __version__
 from mspc_core.bench.cli import app as bench
-from mspc_core.console import estimate_lines, print_dataset, print_summary, printable, progress_bar
+from mspc_core.cli_data import attacks, demo, import_, poison
+from mspc_core.console import estimate_lines, print_summary, printable, progress_bar
 from mspc_core.engine.peers import rank
 from mspc_core.errors import (
     EXIT_BAD_INPUT,
@@ -29,6 +30,7 @@ from mspc_core.errors import (
 from mspc_core.export.cli import export
 from mspc_core.following import check, dismiss, follow
 from mspc_core.maps.cli import map_, resume_map
+from mspc_core.report.cli import report
 from mspc_core.retrain.cli import list_lines, resume_retraining, retrain
 
 if TYPE_CHECKING:
@@ -44,6 +46,11 @@ app.add_typer(bench, name="bench")
 app.command()(export)
 app.command()(retrain)
 app.command("map")(map_)
+app.command()(demo)
+app.command("import")(import_)
+app.command()(poison)
+app.command("attacks")(attacks)
+app.command()(report)
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 
 
@@ -92,97 +99,6 @@ def _options(version: Annotated[bool, typer.Option("--version", callback=_versio
 
 
 @app.command()
-def demo(
-    out: Annotated[str, typer.Option(help="Name of the data set.")] = "demo",
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same images.")] = 0,
-    as_json: Json = False,
-) -> None:
-    """Build the embedded demo data set: rendered traffic signs, poisoned, with truth."""
-    from mspc_core.demo import build_demo
-
-    with progress_bar("rendering") as bar:
-        dataset = build_demo(out, seed=seed, progress=bar)
-    print_dataset(dataset.info.name, as_json)
-
-
-@app.command("import")
-def import_(
-    source: Annotated[str, typer.Argument(help="Folder, archive, Parquet, CSV, npz, or torchvision name.")],
-    name: Annotated[str, typer.Option(help="Name of the stored data set; taken from the source if not given.")] = "",
-    size: Annotated[int, typer.Option(help="Side in pixels to which every image is resized.")] = 32,
-    as_json: Json = False,
-) -> None:
-    """Validate and store a data set; prints what was skipped and why."""
-    from mspc_core.data.importing import import_source
-
-    with progress_bar("importing") as bar:
-        result = import_source(source, name=name or None, size=size, progress=bar)
-    print_dataset(result.dataset.info.name, as_json, reused=result.reused)
-
-
-@app.command()
-def poison(
-    dataset: Annotated[str, typer.Argument(help="Name of a stored data set.")],
-    attack: Annotated[str, typer.Option(help="An attack's name; `attacks` lists them.")] = "badnets",
-    rate: Annotated[float, typer.Option(help="Share of the training samples to poison.")] = 0.1,
-    target: Annotated[str, typer.Option(help="Target class, by name or number.")] = "0",
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    setting: Annotated[
-        list[str] | None, typer.Option("--set", help="A setting of the attack, such as size=3; repeatable.")
-    ] = None,
-    preset: Annotated[str, typer.Option(help="Start from a preset's settings, such as published.")] = "",
-    labels: Annotated[str, typer.Option(help="all-to-one, all-to-all, random or clean; empty: the attack's own.")] = "",
-    from_target: Annotated[bool, typer.Option(help="Also draw poison from the target class.")] = False,
-    out: Annotated[str, typer.Option(help="Name of the new data set.")] = "",
-    as_json: Json = False,
-) -> None:
-    """Plant a known trigger in a copy of a data set, for the lab. The source is not touched."""
-    from mspc_core import poisoning
-
-    config = poisoning.PoisonConfig(
-        dataset,
-        attack,
-        _settings(setting or []),
-        preset=preset,
-        rate=rate,
-        target=target,
-        seed=seed,
-        label_mode=labels,
-        from_target=from_target,
-        out=out,
-    )
-    prepared = poisoning.prepare(config)
-    poisoning.check(prepared)
-    with progress_bar("poisoning") as bar:
-        made = poisoning.write(prepared, poisoning.learn(prepared, bar), bar)
-    print_dataset(made.info.name, as_json)
-
-
-@app.command("attacks")
-def attacks_(as_json: Json = False) -> None:
-    """The attacks of the lab: their settings, presets and sources."""
-    from dataclasses import fields
-
-    from mspc_core.attacks.base import REGISTRY, attack_class
-
-    rows: list[dict[str, Any]] = []
-    for name in REGISTRY:
-        cls = attack_class(name)
-        settings = {field.name: field.default for field in fields(cls)}  # type: ignore[arg-type]
-        presets = {key: {**preset.settings, "citation": preset.citation} for key, preset in cls.presets.items()}
-        rows.append({"attack": name, "title": cls.title, "citation": cls.citation, "explains": cls.explains})
-        rows[-1] |= {"clean_label": cls.clean_label, "settings": settings, "presets": presets}
-    if as_json:
-        print(json.dumps(rows, ensure_ascii=False))
-        return
-    for row in rows:
-        shown = " ".join(f"{key}={value}" for key, value in row["settings"].items())
-        print(f"{row['attack']:<16} {row['title']}: {row['explains']} [{row['citation']}]\n{'':<17}{shown}")
-        for preset, about in row["presets"].items():
-            print(f"{'':<17}--preset {preset}: {about['citation']}")
-
-
-@app.command()
 def scan(
     source: Annotated[str, typer.Argument(help="Stored data set, anything `import` takes, or `demo`.")],
     model: Annotated[str, typer.Option(help="Your own weights instead of training.")] = "",
@@ -206,7 +122,7 @@ def scan(
     set; the others are scores to compare with. Detectors that cannot run here are listed with the reason, the
     rest goes on.
     """
-    from mspc_core import runs
+    from mspc_core import runs, scan_checks
 
     stored = _stored_name(source)
     config = runs.ScanConfig(
@@ -218,17 +134,17 @@ def scan(
         normalise=normalise,
         epochs=epochs,
         augment=augment,
-        detectors=runs.detector_names(detectors),
+        detectors=scan_checks.detector_names(detectors),
         mspc_preset=mspc,
         trusted=trusted,
         device=device,
         seed=seed,
     )
-    runs.check(config)
+    scan_checks.check(config)
     if estimate:
         return _estimate(config, as_json)
     folder = Path(out).absolute() if out else None
-    if existing := runs.resumable(config, folder):
+    if existing := scan_checks.resumable(config, folder):
         print("resuming the run in this folder", file=sys.stderr)
         return _work(existing, as_json)
     from mspc_core.detectors.catalog import CATALOG
@@ -257,32 +173,6 @@ def resume(run: Annotated[str, typer.Argument(help="Run id or folder.")], as_jso
         check("retrain")
         return resume_retraining(found.folder, as_json)
     return _work(found, as_json)
-
-
-@app.command()
-def report(
-    run: Annotated[str, typer.Argument(help="Run id or folder.")],
-    out: Annotated[str, typer.Option(help="HTML file to write; with .pdf, the PDF and the HTML beside it.")] = (
-        "report.html"
-    ),
-    pdf: Annotated[bool, typer.Option("--pdf", help="Also print it to PDF, through Chromium or Chrome.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is not a report of this run.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Write what a scan found as one HTML file that opens without a network, and as PDF if asked.
-
-    An earlier report of the same run is replaced. CHROME names the browser that prints the PDF, where it is not found.
-    """
-    from mspc_core.report import write_report
-    from mspc_core.runs import open_run
-
-    written = write_report(open_run(run), Path(out), pdf=pdf, force=force)
-    paths = {"html": str(written.html), **({"pdf": str(written.pdf)} if written.pdf else {})}
-    if as_json:
-        print(json.dumps(paths, ensure_ascii=False))
-        return
-    for path in paths.values():
-        print(f"report: {printable(path)}")
 
 
 @app.command("list")
@@ -358,19 +248,6 @@ def _work(run: Run, as_json: bool) -> int:
     else:
         print_summary(run.folder, summary)
     return 0
-
-
-def _settings(pairs: list[str]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for pair in pairs:
-        key, separator, value = pair.partition("=")
-        if not separator:
-            raise InputError(f"--set takes name=value, not {pair!r}.")
-        try:
-            found[key] = json.loads(value)
-        except json.JSONDecodeError:
-            found[key] = value
-    return found
 
 
 def _stored_name(source: str) -> str | None:

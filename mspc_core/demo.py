@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from mspc_core.attacks.badnets import BadNets
 from mspc_core.attacks.poison import poison_dataset
-from mspc_core.data.store import Dataset, DatasetWriter, open_dataset, sample_id
+from mspc_core.data.store import Dataset, open_dataset, sample_id
+from mspc_core.data.writer import DatasetWriter
 from mspc_core.errors import InputError, Progress, ShouldStop, stop_if
 from mspc_core.home import datasets_folder
 

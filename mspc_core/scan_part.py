@@ -17,7 +17,8 @@ from mspc_core.engine.forward import allow_half, predict_logits
 from mspc_core.maps.features import keep_part
 from mspc_core.models.zoo import ModelSpec, Normalised, build_model
 from mspc_core.runs import Run
-from mspc_core.scanning import detector_of, measured, pixels_of, samples_of, train_here
+from mspc_core.scan_model import measured, train_here
+from mspc_core.scanning import detector_of, pixels_of, samples_of
 
 
 class Part:

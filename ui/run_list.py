@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from mspc_core import access, home, runs
+from mspc_core import access, home, runs, scan_checks
 from mspc_core.errors import InputError, explain_os_error
 from mspc_core.runs import DEMO, Run, ScanConfig
 from ui import cache, state
@@ -93,7 +93,7 @@ def begin_scan(config: ScanConfig) -> Run:
     """Create a run and start its worker. Raises `InputError`."""
     from mspc_core import jobs
 
-    runs.check(config)
+    scan_checks.check(config)
     run = runs.create_run(config)
     jobs.start(run.folder)
     return run

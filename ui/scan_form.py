@@ -66,7 +66,7 @@ def ask(preselected: str | None) -> ScanConfig | None:
 
 
 def check(config: ScanConfig) -> None:
-    """What can be seen to be wrong before a process starts, beyond `runs.check`. Raises `InputError`."""
+    """What can be seen to be wrong before a process starts, beyond `scan_checks.check`. Raises `InputError`."""
     if not config.dataset and config.source != DEMO:
         open_source(config.source)
     if not config.detectors:

@@ -10,7 +10,8 @@ import numpy as np
 
 from mspc_core.attacks import base
 from mspc_core.attacks.labels import LABEL_MODES, poisoned_labels
-from mspc_core.data.store import Dataset, DatasetWriter, sample_id
+from mspc_core.data.store import Dataset, sample_id
+from mspc_core.data.writer import DatasetWriter
 from mspc_core.errors import InputError, Progress, ShouldStop, stop_if
 
 if TYPE_CHECKING:

@@ -42,7 +42,7 @@ def detection(
 ) -> int:
     """Attack × detector × seed, resumable; writes a result file after every cell, and the tables."""
     from mspc_core import home as places
-    from mspc_core import runs
+    from mspc_core import runs, scan_checks
     from mspc_core.bench import plan, run, tables
     from mspc_core.bench.work import Task
 
@@ -58,8 +58,8 @@ def detection(
     )
     label = setting + (f"-{arch}" if arch and arch != base.arch else "")
     path = Path(out or f"benchmarks/results/detection-{label}.json").absolute()
-    names = runs.detector_names(detectors)
-    runs.check(runs.ScanConfig(source="bench", detectors=names, trusted=trusted, mspc_preset=mspc))
+    names = scan_checks.detector_names(detectors)
+    scan_checks.check(runs.ScanConfig(source="bench", detectors=names, trusted=trusted, mspc_preset=mspc))
     numbers = _seeds(seeds)
     cells, left_out = plan.choose(_parts(attacks))
     for name, reason in left_out.items():

@@ -24,7 +24,8 @@ import numpy as np
 from mspc_core import atomic, home
 from mspc_core.bench.plan import Cell, Setting, in_order
 from mspc_core.bench.work import Task, finished_row
-from mspc_core.data.store import Dataset, DatasetWriter, open_dataset
+from mspc_core.data.store import Dataset, open_dataset
+from mspc_core.data.writer import DatasetWriter
 from mspc_core.errors import EXIT_CANCELLED, InputError, Progress
 
 _STOP_WITHIN = 30.0  # seconds that a cell has to stop when the comparison is interrupted

@@ -18,7 +18,8 @@ from mspc_core import access, atomic, home, quotas
 from mspc_core.data import journal, store
 from mspc_core.data.decode import Decoded, UnreadableImage, array_image, decode_image
 from mspc_core.data.source import RawSample, Skipped, Source, open_source, shown
-from mspc_core.data.store import Dataset, DatasetWriter
+from mspc_core.data.store import Dataset
+from mspc_core.data.writer import DatasetWriter
 from mspc_core.errors import InputError, Progress, ShouldStop, explain_os_error, stop_if
 
 MIN_SIZE, MAX_SIZE = 16, 512

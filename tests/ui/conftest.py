@@ -13,7 +13,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from mspc_core import atomic, jobs, runs
-from mspc_core.data.store import Dataset, DatasetWriter, sample_id
+from mspc_core.data.store import Dataset, sample_id
+from mspc_core.data.writer import DatasetWriter
 from mspc_core.runs import Run, ScanConfig
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -19,7 +19,8 @@ from mspc_core.attacks import base
 from mspc_core.attacks.badnets import BadNets
 from mspc_core.attacks.poison import poison_dataset
 from mspc_core.attacks.settings import settings_of
-from mspc_core.data.store import Dataset, DatasetWriter, delete_dataset, open_dataset
+from mspc_core.data.store import Dataset, delete_dataset, open_dataset
+from mspc_core.data.writer import DatasetWriter
 from mspc_core.errors import InputError
 from mspc_core.poisoning import PoisonConfig
 from mspc_core.runs import Run

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mspc_core import access, jobs, runs, work
+from mspc_core import access, jobs, runs, scan_checks, work
 from mspc_core import home as places
 from mspc_core.data import store
 from mspc_core.data.source import open_source
@@ -229,7 +229,7 @@ def test_every_way_to_name_a_path_is_checked(acting: As, root: Path) -> None:
         lambda: open_source(str(closed / "set.npz")),
         lambda: read_ids(closed / "list.txt"),
         lambda: target.check_target(str(closed / "out.csv"), None, places.runs_folder()),
-        lambda: runs.check(ScanConfig(source="demo", checkpoint=str(closed / "weights.safetensors"))),
+        lambda: scan_checks.check(ScanConfig(source="demo", checkpoint=str(closed / "weights.safetensors"))),
     ):
         with pytest.raises(InputError, match="outside of what this server opens"):
             refused()

@@ -13,7 +13,7 @@ import pytest
 from mspc_core import home as homes
 from mspc_core.cli import main
 from mspc_core.console import duration
-from mspc_core.data.store import DatasetWriter
+from mspc_core.data.writer import DatasetWriter
 from mspc_core.detectors import REGISTRY, create
 from mspc_core.detectors.base import CleanData
 from mspc_core.detectors.opinion import Blinding

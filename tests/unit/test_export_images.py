@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mspc_core.data.importing import import_source
-from mspc_core.data.store import Dataset, DatasetWriter, sample_id
+from mspc_core.data.store import Dataset, sample_id
+from mspc_core.data.writer import DatasetWriter
 from mspc_core.errors import InputError
 from mspc_core.export import hf
 from mspc_core.reviews import ReviewStore

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mspc_core.data.importing import import_source
-from mspc_core.data.store import Dataset, DatasetWriter
+from mspc_core.data.store import Dataset
+from mspc_core.data.writer import DatasetWriter
 from mspc_core.export.hf import harmless
 from mspc_core.export.names import class_folders, reads_back, safe_part, suffix_of, tree_names, with_suffix
 from tests.unit.exporting import SIZE, files_of, make_run, picture, run_export, scanned

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from mspc_core.data.importing import import_source
-from mspc_core.data.store import DatasetWriter
+from mspc_core.data.writer import DatasetWriter
 from mspc_core.errors import InputError
 from mspc_core.export.config import ExportConfig
 from mspc_core.export.indices import image_folder_order

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from mspc_core import detectors, obstacles, runs
+from mspc_core import detectors, obstacles, runs, scan_checks
 from mspc_core.cli import main
 from mspc_core.data.store import open_dataset
 from mspc_core.detectors.base import Artifacts, CleanData, Needs, Situation, Threshold
@@ -223,13 +223,13 @@ def test_a_model_that_says_one_class_is_named_in_the_summary(
 
 
 def test_names_of_sets() -> None:
-    assert runs.detector_names("default") == runs.DEFAULT_DETECTORS
-    assert runs.detector_names("all") == tuple(detectors.REGISTRY)
+    assert scan_checks.detector_names("default") == runs.DEFAULT_DETECTORS
+    assert scan_checks.detector_names("all") == tuple(detectors.REGISTRY)
     others = tuple(name for name in runs.DEFAULT_DETECTORS if name != "mspc")
-    assert runs.detector_names("mspc, default") == ("mspc", *others)
-    assert runs.detector_names("") == ()
+    assert scan_checks.detector_names("mspc, default") == ("mspc", *others)
+    assert scan_checks.detector_names("") == ()
     with pytest.raises(InputError, match="val or test, not 'train'"):
-        runs.check(runs.ScanConfig(source="x", trusted="train"))
+        scan_checks.check(runs.ScanConfig(source="x", trusted="train"))
 
 
 def test_runs_from_before_can_be_opened(home: Path) -> None:

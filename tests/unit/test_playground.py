@@ -14,7 +14,8 @@ from mspc_core.attacks import base
 from mspc_core.attacks.badnets import BadNets
 from mspc_core.attacks.poison import poison_dataset
 from mspc_core.attacks.recipe import Recipe, read_recipe
-from mspc_core.data.store import Dataset, DatasetWriter, sample_id
+from mspc_core.data.store import Dataset, sample_id
+from mspc_core.data.writer import DatasetWriter
 from mspc_core.errors import InputError
 
 TARGET, PATCH = 2, BadNets(size=3, pattern="white", margin=0)

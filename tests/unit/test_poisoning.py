@@ -15,7 +15,8 @@ from mspc_core import jobs, poison_job, poisoning, runs, work
 from mspc_core.attacks import base
 from mspc_core.attacks.poison import amount_of
 from mspc_core.cli import main
-from mspc_core.data.store import DatasetWriter, delete_dataset, list_datasets, open_dataset, sample_id
+from mspc_core.data.store import delete_dataset, list_datasets, open_dataset, sample_id
+from mspc_core.data.writer import DatasetWriter
 from mspc_core.errors import InputError
 from mspc_core.poisoning import PoisonConfig
 from tests.lab import shape_arrays

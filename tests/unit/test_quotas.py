@@ -12,7 +12,7 @@ import pytest
 from mspc_core import home as places
 from mspc_core import jobs, quotas, runs, work
 from mspc_core.data import store
-from mspc_core.data.store import DatasetWriter
+from mspc_core.data.writer import DatasetWriter
 from mspc_core.errors import InputError
 from mspc_core.runs import Run, ScanConfig
 from tests.unit.test_access import acting as acting

@@ -11,7 +11,8 @@ from mspc_core import evaluate
 from mspc_core.attacks.badnets import BadNets
 from mspc_core.attacks.poison import poison_dataset, trigger_from
 from mspc_core.attacks.wanet import WaNet
-from mspc_core.data.store import Dataset, DatasetWriter, open_dataset, sample_id
+from mspc_core.data.store import Dataset, open_dataset, sample_id
+from mspc_core.data.writer import DatasetWriter
 from mspc_core.errors import InputError
 
 

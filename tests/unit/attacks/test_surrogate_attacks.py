@@ -20,7 +20,8 @@ from mspc_core.attacks.poison import poison_dataset
 from mspc_core.attacks.surrogate import Surrogate, SurrogateAttack, learned, train_surrogate, unpack
 from mspc_core.attacks.trojannn import TrojanNN, activations, connected_neurons
 from mspc_core.attacks.tuap import TUAP
-from mspc_core.data.store import DatasetWriter, sample_id
+from mspc_core.data.store import sample_id
+from mspc_core.data.writer import DatasetWriter
 from mspc_core.errors import Cancelled, InputError
 from tests.lab import shape_arrays
 

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mspc_core import home
-from mspc_core.data import archive, importing, store
+from mspc_core.data import archive, importing, writer
 from mspc_core.data.importing import import_source
 from mspc_core.data.source import open_source
 from mspc_core.errors import InputError
@@ -529,21 +529,21 @@ def test_damaged_npz(tmp_path: Path) -> None:
 
 def test_not_enough_space_is_said_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importing.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**6))
-    monkeypatch.setattr(store.DatasetWriter, "__init__", lambda *_, **__: pytest.fail("writing was started"))
+    monkeypatch.setattr(writer.DatasetWriter, "__init__", lambda *_, **__: pytest.fail("writing was started"))
     message = refused(fill(tmp_path / "set", two_classes()))
     assert "3 images of 32×32" in message
     assert "free some space" in message
 
 
 def test_a_disk_that_fills_up_midway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = store.DatasetWriter.__init__
+    real = writer.DatasetWriter.__init__
 
-    def on_a_full_disk(self: store.DatasetWriter, *names: str, **options: object) -> None:
+    def on_a_full_disk(self: writer.DatasetWriter, *names: str, **options: object) -> None:
         real(self, *names, **options)  # type: ignore[arg-type]
         self._pixels.close()
         self._pixels = Path("/dev/full").open("wb")  # noqa: SIM115  # the kernel's own "No space left on device"
 
-    monkeypatch.setattr(store.DatasetWriter, "__init__", on_a_full_disk)
+    monkeypatch.setattr(writer.DatasetWriter, "__init__", on_a_full_disk)
     files = {f"{name}/{number}.png": png() for name in ("cat", "dog") for number in range(40)}
     assert "disk is full" in refused(fill(tmp_path / "set", files), size=64)
 

@@ -15,7 +15,7 @@ from mspc_core import home
 from mspc_core.data import importing, journal, store
 from mspc_core.data.importing import clean_temporaries, import_source
 from mspc_core.data.source import RawSample, Skipped
-from mspc_core.data.store import DatasetWriter
+from mspc_core.data.writer import DatasetWriter
 from mspc_core.errors import Cancelled, InputError
 from tests.real_data import require
 
@@ -192,10 +192,10 @@ def test_real_cifar10_pixels_are_those_pillow_decodes() -> None:
 
 _KILLED = """
 import os, signal, sys
-from mspc_core.data import importing, journal, store
+from mspc_core.data import importing, journal, writer
 
 importing.CHECKPOINT_SECONDS, importing.CHUNK_ITEMS = 0.0, 10
-keep, left = store.DatasetWriter.checkpoint, int(sys.argv[2])
+keep, left = writer.DatasetWriter.checkpoint, int(sys.argv[2])
 
 def checkpoint(writer, items):
     global left
@@ -206,7 +206,7 @@ def checkpoint(writer, items):
         writer._pixels.flush()
         os.kill(os.getpid(), signal.SIGKILL)
 
-store.DatasetWriter.checkpoint = checkpoint
+writer.DatasetWriter.checkpoint = checkpoint
 importing.import_source(sys.argv[1], size=16, workers=2)
 """
 

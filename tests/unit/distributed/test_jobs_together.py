@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mspc_core import cli, gpus, jobs, runs, work
+from mspc_core import cli, gpus, jobs, runs, scan_checks, work
 from mspc_core import home as places
-from mspc_core.data.store import DatasetWriter, sample_id
+from mspc_core.data.store import sample_id
+from mspc_core.data.writer import DatasetWriter
 from mspc_core.errors import InputError
 from mspc_core.job_status import read_status
 from mspc_core.runs import Run, ScanConfig
@@ -125,13 +126,13 @@ def test_the_app_starts_one_process_a_gpu(home: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(("count", "device"), [(0, "auto"), (65, "auto"), (2, "cuda:1"), (2, "mps")])
 def test_unusable_numbers_of_processes_are_refused(count: int, device: str) -> None:
     with pytest.raises(InputError):
-        runs.check(ScanConfig("demo", processes=count, device=device))
+        scan_checks.check(ScanConfig("demo", processes=count, device=device))
 
 
 def test_the_number_of_processes_makes_no_other_scan() -> None:
     stored = ScanConfig("demo", processes=4)
-    assert runs.same_scan(stored, ScanConfig("demo"))
-    assert not runs.same_scan(stored, ScanConfig("demo", seed=1))
+    assert scan_checks.same_scan(stored, ScanConfig("demo"))
+    assert not scan_checks.same_scan(stored, ScanConfig("demo", seed=1))
 
 
 @pytest.mark.parametrize(
