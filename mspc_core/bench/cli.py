@@ -35,6 +35,7 @@ def detection(
     size: Annotated[int, typer.Option(help="Image side when the data still have to be imported.")] = 32,
     jobs: Annotated[int, typer.Option(min=1, help="Cells at a time; several get one thread each.")] = 1,
     cleaning: Annotated[bool, typer.Option(help="Also train again without the suspects.")] = True,
+    trainings: Annotated[int, typer.Option(min=1, help="How often, with other seeds; their mean counts.")] = 1,
     redo: Annotated[str, typer.Option(help="Detectors (or verdict) to compute again in finished cells.")] = "",
     out: Annotated[str, typer.Option(help="Result file.")] = "",
     document: Annotated[str, typer.Option(help="The tables, as Markdown; empty: none.")] = "docs/results.md",
@@ -86,7 +87,7 @@ def detection(
         clean = {seed: run.subset(whole, chosen, seed) for seed in numbers}
         tasks: dict[Path, Task] = {}
         for cell, seed in plan.in_order(cells, numbers):
-            task = Task(cell, seed, chosen, str(clean[seed].root), names, trusted, cleaning, mspc)
+            task = Task(cell, seed, chosen, str(clean[seed].root), names, trusted, cleaning, mspc, trainings)
             tasks[run.prepare(task, clean[seed].info.content_key, _parts(redo))] = task
         open_ones = [folder for folder in tasks if run.finished_row(folder) is None]
         print(f"{len(tasks)} cells, {len(tasks) - len(open_ones)} finished before", flush=True)

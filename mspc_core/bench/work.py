@@ -35,8 +35,9 @@ _SCORE = "suspect_score"  # the verdict's own score, in runs that have one
 
 @dataclass(frozen=True)
 class Task:
-    """source: folder of the clean data set. cleaning: also train again without the suspects and without the poison.
-    mspc: its preset, fast or paper."""
+    """source: folder of the clean data set. cleaning: also train again without the suspects and without the poison,
+    `trainings` times each, with seeds of their own: one training tells little, see `_after_dropping`. mspc: its
+    preset, fast or paper."""
 
     cell: Cell
     seed: int
@@ -46,6 +47,7 @@ class Task:
     trusted: str = ""
     cleaning: bool = True
     mspc: str = "fast"
+    trainings: int = 1
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -66,7 +68,8 @@ def finished_row(folder: Path) -> dict[str, Any] | None:
         return None
     keys = (("asked", "detectors"), ("trusted", "trusted"), ("cleaned", "cleaning"), ("mspc", "mspc"))
     same = all(row[of_row] == asked[of_task] for of_row, of_task in keys)
-    return row if same else None
+    enough = not asked["cleaning"] or row.get("trainings", 1) == asked.get("trainings", 1)
+    return row if same and enough else None
 
 
 def run_cell(folder: Path) -> dict[str, Any]:
@@ -163,6 +166,7 @@ def _row(task: Task, dataset: Dataset, run: runs.Run) -> dict[str, Any]:
         "asked": list(task.detectors),
         "trusted": task.trusted,
         "cleaned": task.cleaning,
+        "trainings": task.trainings,
         "mspc": task.mspc,
         "scanned": scanned,
         "poisoned": int(truth.sum()),
@@ -220,11 +224,11 @@ def _rates(truth: np.ndarray, flagged: np.ndarray, scores: np.ndarray | None) ->
 def _after_dropping(
     task: Task, dataset: Dataset, run: runs.Run, scores: pd.DataFrame, dropped: np.ndarray
 ) -> dict[str, Any]:
-    """Accuracy and attack success after training again without `dropped` (bool [N]), by the recipe of the scan."""
-    from mspc_core.cleaning import retrain
-    from mspc_core.engine.device import choose_threads, resolve_device
-    from mspc_core.models.train import TrainConfig
+    """Accuracy and attack success after training again without `dropped` (bool [N]), by the recipe of the scan: means
+    over the task's trainings, and each of them.
 
+    Trainings that differ by their seed alone, or by one image, differ by about half a point of accuracy.
+    """
     about = atomic.read_json(run.folder / "model.json")
     if not dropped.any():  # the same training again would give the same model
         return {
@@ -233,18 +237,41 @@ def _after_dropping(
             "attack_success_rate": about["attack_success_rate"],
         }
     rows = np.sort(scores["row"].to_numpy()[~dropped])
+    found = [_retrained(task, dataset, rows, {**about["training"], "seed": seed}) for seed in _seeds(task, about)]
+    result: dict[str, Any] = {"dropped": int(dropped.sum())}
+    for key in ("accuracy", "attack_success_rate"):
+        each = [one[key] for one in found]
+        result[key] = None if None in each else float(np.mean(each))
+        result[f"each_{key}"] = each
+    if reasons := [one["not_run"] for one in found if "not_run" in one]:
+        result["not_run"] = reasons[0]
+    return result
+
+
+def _seeds(task: Task, about: dict[str, Any]) -> list[int]:
+    """Seeds of the trainings: the scan's own, and others far from those of the other rows."""
+    return [about["training"]["seed"] + 1000 * number for number in range(task.trainings)]
+
+
+def _retrained(task: Task, dataset: Dataset, rows: np.ndarray, training: dict[str, Any]) -> dict[str, Any]:
+    """One training on these rows, kept in a file of its own."""
+    from mspc_core.cleaning import retrain
+    from mspc_core.engine.device import choose_threads, resolve_device
+    from mspc_core.models.train import TrainConfig
+
     folder = home.home() / "retrained"
     folder.mkdir(exist_ok=True)
-    path = folder / f"{hashlib.sha256(rows.astype(np.int64).tobytes()).hexdigest()[:16]}.json"
+    other = "" if training["seed"] == task.seed else f"-{training['seed']}"
+    path = folder / f"{hashlib.sha256(rows.astype(np.int64).tobytes()).hexdigest()[:16]}{other}.json"
     if not path.is_file():
         choose_threads()
-        figures: dict[str, Any] = {"dropped": int(dropped.sum()), "accuracy": None, "attack_success_rate": None}
+        figures: dict[str, Any] = {"accuracy": None, "attack_success_rate": None}
         try:
             found = retrain(
                 dataset,
                 rows,
                 arch=task.setting.arch,
-                training=TrainConfig(**about["training"]),
+                training=TrainConfig(**training),
                 device=resolve_device(task.setting.device),
                 checkpoint=path.with_suffix(".safetensors"),
             )

@@ -115,6 +115,26 @@ def test_a_detector_is_added_without_training_again(bench: Path, capsys: pytest.
     assert "untouched" in after, "rows of other cells stay in the file"
 
 
+def test_several_trainings_after_cleaning_are_averaged(bench: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = rows_of(bench)["patch"]
+    retrained = cell_home(bench, "patch") / "retrained"
+    kept = {path: path.stat().st_mtime_ns for path in retrained.iterdir()}
+    options = ("--attacks", "patch", "--trusted", "test", "--trainings", "2")
+    assert detection(bench, "spc,spc_limited", *options) == 0
+    assert "1 cells, 0 finished before" in capsys.readouterr().out
+    assert kept == {path: path.stat().st_mtime_ns for path in kept}, "the first training is not done again"
+    (other,) = set(retrained.glob("*.json")) - set(kept)
+    after = rows_of(bench)["patch"]
+    reference = after["cleaning"]["reference"]
+    assert (before["trainings"], after["trainings"], reference["dropped"]) == (1, 2, 12)
+    for key in ("accuracy", "attack_success_rate"):
+        each = [before["cleaning"]["reference"][key], json.loads(other.read_text())[key]]
+        assert reference[f"each_{key}"] == each
+        assert reference[key] == pytest.approx(sum(each) / 2)
+    assert after["accuracy"] == before["accuracy"], "the scanned model is the same"
+    assert "| patch | tuned | 1 | 2 | " in (bench / "result.md").read_text()
+
+
 def test_results_of_other_data_are_not_overwritten(bench: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (bench / "result.json").read_bytes()
     assert detection(bench, "spc", "--epochs", "2") == 2
@@ -309,7 +329,7 @@ def test_tables_by_hand() -> None:
     )
     assert "| untouched | tuned | 1 | 70.0% | 1 of 1 | 20.0% | 10.0% | **0.0%** |" in lines
     assert (
-        "| patch | tuned | 3 | 70.0% ± 0.0 | 90.0% ± 0.0 | 10 | 10 | 69.6% ± 0.0 | 1.0% ± 0.0 "
+        "| patch | tuned | 3 | 1 | 70.0% ± 0.0 | 90.0% ± 0.0 | 10 | 10 | 69.6% ± 0.0 | 1.0% ± 0.0 "
         "| 70.0% ± 0.0 | 0.5% ± 0.0 |" in lines
     )
     assert "| SPC | 12.0 (12.0 to 12.0) | 4 |" in lines
