@@ -34,6 +34,7 @@ from typing import Any
 
 from benchmarks import fault_world
 from benchmarks.common import machine
+from benchmarks.faults import age
 from mspc_core import atomic, jobs, runs
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -139,7 +140,8 @@ def fingerprint(home: Path, world: fault_world.World) -> str:
 
 
 def measured(process: subprocess.Popen[bytes], field: str) -> int:
-    """Wait for the end; the largest VmHWM (resident) or VmPeak (address space) that was seen, in bytes."""
+    """Wait for the end; the largest RssAnon (resident; mapped files can be given back) or VmPeak (address
+    space) that was seen, in bytes."""
     largest = 0
     while process.poll() is None:
         with contextlib.suppress(OSError, ValueError, StopIteration):
@@ -189,6 +191,7 @@ def case(way: str, root: Path, world: fault_world.World, size: int, moment: floa
         record |= {"state": status.state, "stage": status.stage, "error": status.error}
     else:
         record |= {"state": "not begun", "stage": "", "error": None}
+    age(home)
     record["resumed_exit"] = _ended(scan(home, world))
     left = [path for path in home.rglob(".tmp-*") if path.parent.name != "datasets"]
     record["left_over"] = len(left)
@@ -205,7 +208,7 @@ def measure(rounds: int, seed: int, world: fault_world.World) -> dict[str, Any]:
         fault_world.make_source(root / "source", world)
         home = new_home(root, "whole", world)
         started = time.monotonic()
-        resident = measured(scan(home, world), "VmHWM")
+        resident = measured(scan(home, world), "RssAnon")
         seconds = time.monotonic() - started
         wanted = fingerprint(home, world)
         space = measured(scan(new_home(root, "space", world), world), "VmPeak")
@@ -215,10 +218,10 @@ def measure(rounds: int, seed: int, world: fault_world.World) -> dict[str, Any]:
             if possible is not None:
                 found.append(case("limit", root, world, int(resident * (0.3 + 0.65 * share)), 0, wanted))
                 moment = seconds * (0.2 + 0.75 * share)
-                found.append(case("neighbour", root, world, int(1.5 * resident), moment, wanted))
+                found.append(case("neighbour", root, world, int(2 * resident), moment, wanted))
             found.append(case("address space", root, world, int(space * (0.3 + 0.65 * share)), 0, wanted))
     return {
-        "undisturbed": {"seconds": round(seconds, 1), "resident_mib": resident // MIB, "address_mib": space // MIB},
+        "undisturbed": {"seconds": round(seconds, 1), "anonymous_mib": resident // MIB, "address_mib": space // MIB},
         "cgroup": None if possible is None else possible.version,
         "cases": found,
     }

@@ -167,6 +167,7 @@ def test_a_decision_on_a_read_only_disk_is_refused_and_none_is_lost(
     "error",
     [
         MemoryError(),
+        RuntimeError("could not create a primitive"),
         RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.10 GiB"),
         RuntimeError("MPS backend out of memory (MPS allocated: 9.07 GB, max allowed: 9.07 GB)"),
         RuntimeError("[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory"),
