@@ -195,6 +195,8 @@ def case(way: str, root: Path, world: fault_world.World, size: int, moment: floa
     record["resumed_exit"] = _ended(scan(home, world))
     left = [path for path in home.rglob(".tmp-*") if path.parent.name != "datasets"]
     record["left_over"] = len(left)
+    if left:
+        record["left"] = sorted(str(path.relative_to(home)) for path in left)
     record["identical"] = fingerprint(home, world) == wanted
     print(json.dumps(record), file=sys.stderr, flush=True)
     return record
