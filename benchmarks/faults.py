@@ -203,7 +203,7 @@ class Lab:
             seen = self._ask(place, self.does.look, activity, case)
             record["kills"].append({"seconds": round(ended.seconds, 3), **kill, **seen})
             problems += [seen["problem"]] if "problem" in seen else []
-            _age(place)
+            age(place)
         ended = self._begin(place, activity, case)
         said = ended.result
         problems += [] if ended.code == 0 and said.get("exit") == 0 else [(place / "output.txt").read_text()[-600:]]
@@ -227,7 +227,7 @@ class Lab:
         return ended.result if ended.code == 0 else {"problem": (place / "output.txt").read_text()[-600:]}
 
 
-def _age(place: Path) -> None:
+def age(place: Path) -> None:
     """Half-written files are taken away once they are some seconds old; a person restarts later than we do here."""
     for path in place.rglob(".tmp-*"):
         os.utime(path, (0, 0))

@@ -14,6 +14,7 @@ NATURAL_RANGE = {"spc": (0.0, 1.0), "mspc": (-1.0, 1.0), "transplant": (0.0, 1.0
 _MOST_DISCRETE = 40  # with at most this many distinct scores, every one gets its own bar
 _LEAST_BARS = 10  # over the natural range
 _BINS = 40
+_BEYOND = 1e100  # no detector scores so high; differences of what a strange file may say would not be finite any more
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,13 @@ def bin_edges(values: np.ndarray, low: float, high: float) -> tuple[np.ndarray, 
         step = float(np.diff(distinct).min())
         if np.isfinite(high - low):  # few values far apart would give a few broad bars: refine their grid
             step /= max(1, int(np.ceil(step * _LEAST_BARS / (high - low) - 1e-9)))
-        offset = (distinct - distinct[0]) / step
         first, last = min(low, float(distinct[0])), max(high, float(distinct[-1]))
-        count = round((last - first) / step)
-        aligned = abs((distinct[0] - first) / step - round((distinct[0] - first) / step)) < 0.05
-        if count <= 2 * _MOST_DISCRETE and aligned and np.abs(offset - offset.round()).max() < 0.05:
-            return first + (np.arange(count + 2) - 0.5) * step, True
+        bars = (last - first) / step  # infinite where the step is next to nothing
+        if bars < 2 * _MOST_DISCRETE + 0.5:
+            offset = (distinct - distinct[0]) / step
+            aligned = abs((distinct[0] - first) / step - round((distinct[0] - first) / step)) < 0.05
+            if aligned and np.abs(offset - offset.round()).max() < 0.05:
+                return first + (np.arange(round(bars) + 2) - 0.5) * step, True
     first, last = min(low, float(distinct[0])), max(high, float(distinct[-1]))
     return np.linspace(first, last if last > first else first + 1.0, _BINS + 1), False
 
@@ -60,7 +62,7 @@ def bin_edges(values: np.ndarray, low: float, high: float) -> tuple[np.ndarray, 
 def histogram(scores: np.ndarray, truth: np.ndarray | None, natural: tuple[float, float] | None = None) -> Bins:
     """Bin scores [N]; truth: bool [N] or None. NaN and infinite scores are counted as missing."""
     scores = np.asarray(scores, dtype=float)
-    usable = np.isfinite(scores)
+    usable = _usable(scores)
     values = scores[usable]
     low, high = natural or (np.inf, -np.inf)
     if not len(values):
@@ -75,10 +77,15 @@ def histogram(scores: np.ndarray, truth: np.ndarray | None, natural: tuple[float
     return Bins(edges, np.histogram(values[~bad], edges)[0], np.histogram(values[bad], edges)[0], missing, discrete)
 
 
+def _usable(scores: np.ndarray) -> np.ndarray:
+    found: np.ndarray = np.abs(scores) < _BEYOND  # NaN is not
+    return found
+
+
 def rebinned(bins: Bins, scores: np.ndarray, truth: np.ndarray | None) -> Bins:
     """Other scores counted in the bars of a histogram, for instance a part of its samples. scores [N]; truth: bool [N]
     or None."""
-    usable = np.isfinite(scores)
+    usable = _usable(scores)
     missing = int((~usable).sum())
     if truth is None:
         return replace(bins, clean=np.histogram(scores[usable], bins.edges)[0], backdoor=None, missing=missing)

@@ -38,7 +38,10 @@ def out_of_memory(error: BaseException) -> bool:
     """Python raises MemoryError; PyTorch a RuntimeError of several wordings, for the device's memory as well; and a
     library that finds no room when it is loaded is an ImportError."""
     text = str(error).lower()
-    words = ("out of memory", "allocate memory", "not enough memory", "alloc_failed", "failed to map segment")
+    words = (
+        *("out of memory", "allocate memory", "not enough memory", "alloc_failed", "failed to map segment"),
+        "could not create a primitive",  # oneDNN, which finds no room for its code
+    )
     worded = isinstance(error, RuntimeError | ImportError) and any(word in text for word in words)
     return isinstance(error, MemoryError) or worded
 

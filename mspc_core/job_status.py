@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
-from mspc_core import atomic
+from mspc_core import atomic, crashes
 from mspc_core.errors import InputError
 from mspc_core.shapes import misfit_fields
 
@@ -84,7 +84,7 @@ def read_status(folder: Path) -> JobStatus:
         raise InputError(f"The status of run {folder.name!r} is damaged: start it again.") from None
     starting = status.state == "queued" and silence(status) < _STARTING_SECONDS
     if status.active and not alive and not starting:
-        return replace(status, state="interrupted", message=KILLED)
+        return replace(status, state="interrupted", message=KILLED, error=crashes.sentence_of(folder / "log.txt"))
     return status
 
 

@@ -27,7 +27,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from mspc_core import access, atomic, home, quotas, serving
+from mspc_core import access, atomic, crashes, home, quotas, serving
 from mspc_core.errors import MEMORY, Cancelled, InputError, explain_os_error, out_of_memory
 from mspc_core.job_status import INHERITED_LOCK, JobStatus, handed_over, held, locked, read_config, read_status, take
 from mspc_core.reporter import Reporter
@@ -202,7 +202,7 @@ def run(
     Bad input and cancelling are recorded, not raised; any other error is recorded as failed, with its traceback in
     log.txt. Returns the final status. SIGTERM and SIGINT cancel.
     """
-    with _own(folder / ".lock"):
+    with _own(folder / ".lock"), crashes.noted(folder / "log.txt"):
         atomic.sweep(folder, below=True)
         reporter = Reporter(folder, on_progress, device)
         before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}

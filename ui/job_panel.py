@@ -119,6 +119,8 @@ def _panel(folder: Path, title: str, drawn_as: str) -> None:
         if status.state == "failed":
             show_error(status.error or "The job failed; its log says more.")
         elif status.state in ("cancelled", "interrupted"):
+            if status.error:
+                show_error(status.error)
             st.info(_STARTS_OVER.get(_kind(folder)) or _STOPPED[status.state], icon=LEVELS[status.state][1])
         if status.active:
             _while_running(Run(folder), status)

@@ -58,7 +58,8 @@ def row_of(run: Run) -> RunRow:
     if status.state == "failed":
         return RunRow(**common, level="failed", detail=status.error or "No reason was recorded; see the log.")
     if status.state != "finished":
-        return RunRow(**common, level=status.state, detail=f"Stopped at {percent(status.progress, 0)}; can be resumed.")
+        stopped = f"Stopped at {percent(status.progress, 0)}; can be resumed."
+        return RunRow(**common, level=status.state, detail=f"{status.error} {stopped}" if status.error else stopped)
     return _finished(common, cache.summary_of(run))
 
 

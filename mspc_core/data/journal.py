@@ -11,6 +11,7 @@ when they are read again: so a resumed import stores what an undisturbed one wou
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -67,6 +68,14 @@ def claim(folder: Path) -> IO[bytes] | None:
         handle.close()
         return None
     return handle
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed import had under a temporary name, else it would become part of the data set. The folder is
+    ours, so nobody is writing there, however fresh it looks."""
+    for path in folder.rglob(f"{atomic.TEMPORARY_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def clean() -> None:

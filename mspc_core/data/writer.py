@@ -63,6 +63,8 @@ class DatasetWriter:
         try:
             self._alive.enter_context(atomic.claimed_folder(self._folder))
             access.record(self._folder)
+            if self._lock is not None:
+                journal.sweep(self._folder)
             self._pixels = (self._folder / "pixels.u8").open("a+b")
             self._restore()
         except OSError:

@@ -108,6 +108,13 @@ def inside(home: Path) -> Iterator[None]:
 @contextmanager
 def serving(home: Path, log: Path, **environment: str) -> Iterator[str]:
     """Run the app over a home folder; yields its address. At the end its log must hold no traceback."""
+    with server_process(home, log, **environment) as (address, _):
+        yield address
+
+
+@contextmanager
+def server_process(home: Path, log: Path, **environment: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """The same, with the process, which may be killed."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
@@ -130,7 +137,7 @@ def serving(home: Path, log: Path, **environment: str) -> Iterator[str]:
             except (urllib.error.URLError, ConnectionError):
                 assert server.poll() is None, log.read_text()
                 time.sleep(0.1)
-        yield address
+        yield address, server
         assert "Traceback" not in log.read_text(), log.read_text()
     finally:
         server.terminate()

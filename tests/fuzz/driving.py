@@ -25,10 +25,10 @@ class Group:
 
 def groups() -> dict[str, Group]:
     """By name; strategies are imported only when they are asked for."""
-    from tests.fuzz.making import archives, arrays, checkpoints, folders, images, links, tables
+    from tests.fuzz.making import archives, arrays, checkpoints, folders, images, links, reports, tables
 
     return {
-        "images": Group("image", images.cases, 0.30, 100),
+        "images": Group("image", images.cases, 0.26, 100),
         "archives": Group("source", archives.cases, 0.17, 50),
         "parquet": Group("source", tables.parquets, 0.10, 30),
         "csv": Group("source", tables.csvs, 0.06, 30),
@@ -36,6 +36,7 @@ def groups() -> dict[str, Group]:
         "npz": Group("source", arrays.cases, 0.09, 40),
         "checkpoints": Group("checkpoint", checkpoints.cases, 0.10, 40),
         "run folders": Group("run", folders.cases, 0.07, 8),
+        "reports": Group("report", reports.cases, 0.04, 8),
         "links": Group("link", links.cases, 0.05, 60),
         "pages": Group("page", folders.page_cases, 0.02, 5),
     }

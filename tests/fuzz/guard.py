@@ -56,6 +56,7 @@ class Guard:
         folder.mkdir(parents=True, exist_ok=True)
         self._secret = b"nobody may read this"
         (folder / "secret.png").write_bytes(self._secret)
+        self._forget_reading()
 
     def run(self, target: str, case: Case, group: str = "") -> dict[str, Any]:
         """The worker's answer, kept in `records` under its group. Raises `Defect`."""
@@ -72,9 +73,27 @@ class Guard:
         there = sorted(path.name for path in self.folder.iterdir())
         if not set(there) <= {"home", "case", "tmp", "secret.png"}:
             raise Defect(f"{target}: wrote beside its folders: {there}")
+        # The watch hears what Python opens. Readers in other languages open files by themselves: the system notes that.
+        if (self.folder / "secret.png").stat().st_atime_ns:
+            self._forget_reading()
+            raise Defect(f"{target}: read a file outside, past Python")
         if (self.folder / "secret.png").read_bytes() != self._secret:
             raise Defect(f"{target}: wrote over a file outside")
+        self._forget_reading()
         return answer
+
+    def _forget_reading(self) -> None:
+        """Set the time of the last reading to 0; the next reading changes it, also where times are noted sparingly
+        (`relatime`), because it lies before the last change."""
+        secret = self.folder / "secret.png"
+        os.utime(secret, ns=(0, secret.stat().st_mtime_ns))
+
+    def notes_readings(self) -> bool:
+        """Whether this file system notes when a file was read; one that is mounted with `noatime` does not."""
+        (self.folder / "secret.png").read_bytes()
+        noted = self.folder.joinpath("secret.png").stat().st_atime_ns > 0
+        self._forget_reading()
+        return noted
 
     def close(self) -> None:
         if self._process is not None:

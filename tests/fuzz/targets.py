@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import ctypes
 import io
 import logging
 import os
@@ -185,6 +186,23 @@ def _report(run: Any) -> None:
     assert "<script" not in content.lower()
 
 
+def report_file(folder: Path, options: dict[str, Any]) -> None:
+    """The report of the one run in the home, with decisions that people with odd names have made, as a file."""
+    from mspc_core import home, report, runs
+    from mspc_core.reviews.store import ReviewStore
+    from tests.unit.report.page import Page, check_harmless
+
+    (run,) = runs.list_runs()
+    samples = [str(sample) for sample in run.scores()["sample_id"]]
+    for place, decision, reviewer in options["decisions"]:
+        ReviewStore().decide(run.id, [samples[place]], decision, reviewer)
+    written = report.write_report(run, home.home() / "report.html").html
+    content = written.read_text(encoding="utf-8")
+    check_harmless(Page(content))
+    assert "<script" not in content.lower()
+    assert len(content) < 8_000_000, len(content)
+
+
 def page(folder: Path, options: dict[str, Any]) -> None:
     """A page of the app, as a browser would get it."""
     import streamlit as st
@@ -245,6 +263,8 @@ def link(folder: Path, options: dict[str, Any]) -> None:
 
 def watched(folder: Path, options: dict[str, Any]) -> None:
     """What no case may do: the tests of the watch and of the limits ask for it."""
+    import pyarrow
+
     deeds: dict[str, Callable[[], Any]] = {
         "pickle": lambda: pickle.loads((folder / "pickle").read_bytes()),
         "system": lambda: os.system("true"),
@@ -254,6 +274,8 @@ def watched(folder: Path, options: dict[str, Any]) -> None:
         "loop": _for_ever,
         "memory": lambda: [bytearray(2**28) for _ in range(64)],
         "exit": lambda: os._exit(0),
+        "crash": lambda: ctypes.string_at(0),
+        "native read": lambda: pyarrow.OSFile(str(folder.parent / "secret.png")).read(),
     }
     deeds[options["deed"]]()
 
@@ -269,6 +291,7 @@ TARGETS: dict[str, Target] = {
     "source": source,
     "checkpoint": checkpoint,
     "run": run_folder,
+    "report": report_file,
     "page": page,
     "link": link,
 }

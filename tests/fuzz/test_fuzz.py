@@ -74,7 +74,14 @@ def test_the_watch_sees(bare: Guard, deed: str) -> None:
     (bare.folder / "written.txt").unlink(missing_ok=True)
 
 
-@pytest.mark.parametrize("deed", ["loop", "memory", "exit"])
+def test_the_watch_sees_what_readers_in_other_languages_open(bare: Guard) -> None:
+    if not bare.notes_readings():
+        pytest.skip("this file system does not note when a file was read")
+    with pytest.raises(Defect, match="past Python"):
+        bare.run("watched", Case({}, {"deed": "native read"}))
+
+
+@pytest.mark.parametrize("deed", ["loop", "memory", "exit", "crash"])
 def test_the_limits_hold(bare: Guard, deed: str) -> None:
     with pytest.raises(Defect):
         bare.run("watched", Case({}, {"deed": deed, "cpu_seconds": 1}))

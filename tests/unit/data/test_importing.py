@@ -234,6 +234,9 @@ def test_a_killed_import_goes_on_and_stores_the_same(tmp_path: Path, monkeypatch
     source = _with_all_kinds(tmp_path)
     for _ in range(2):  # killed, and killed again after some more
         _kill_import(source, after=3)
+    (left,) = home.datasets_folder().glob(".tmp-resume-*")
+    for place in (left, left / "parts"):  # killed right before a renaming
+        (place / ".tmp-0123456789ab-manifest.parquet").write_bytes(b"half")
     read = []
     decode = importing._decode
     monkeypatch.setattr(importing, "_decode", lambda sample, size: read.append(1) or decode(sample, size))

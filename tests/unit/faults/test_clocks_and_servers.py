@@ -17,8 +17,10 @@ from mspc_core import cli, job_status, jobs, work
 from mspc_core import home as places
 from mspc_core.errors import InputError
 from mspc_core.job_status import JobStatus
+from mspc_core.runs import Run, ScanConfig
 from tests.unit.exporting import cats_and_dogs
 from tests.unit.test_jobs import new_job, start_process, wait_for
+from ui import run_list
 from ui.job_panel import heartbeat_line
 
 DAY = 24 * 3600.0
@@ -192,6 +194,24 @@ def test_a_dead_process_frees_the_device(home: Path) -> None:
     process.kill()
     process.wait()
     assert jobs.run(second, lambda folder, reporter: None).state == "finished"
+
+
+def test_a_crash_inside_of_a_library_is_told_from_a_kill(home: Path) -> None:
+    folder = jobs.create(places.runs_folder(), ScanConfig("x").as_json(), "x")
+    crash = "import ctypes, resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); ctypes.string_at(0)"
+    assert start_process(folder, f"reporter.stage('data'); exec({crash!r})").wait(60) < 0
+    status = jobs.read_status(folder)
+    assert status.state == "interrupted"
+    assert "A library crashed (Segmentation fault), perhaps at a damaged or hostile file" in str(status.error)
+    log = (folder / "log.txt").read_text()
+    assert "Fatal Python error: Segmentation fault" in log
+    assert "in work" in log, "where it happened"
+    assert run_list.row_of(Run(folder)).detail.startswith("A library crashed")
+    process = start_process(folder, "reporter.stage('data'); time.sleep(60)")
+    wait_for(lambda: "stage" in (folder / "log.txt").read_text()[len(log) :])
+    process.kill()
+    process.wait()
+    assert (jobs.read_status(folder).state, jobs.read_status(folder).error) == ("interrupted", None), "the last end"
 
 
 def test_what_a_worker_starts_does_not_hold_its_lock(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks import faults_memory
 from mspc_core import atomic, cli, jobs, runs, work
 from mspc_core import home as places
 from mspc_core.data import store
@@ -24,6 +26,7 @@ from mspc_core.errors import MEMORY
 from mspc_core.reviews.store import ReviewStore
 from tests.ui.conftest import make_dataset
 from tests.unit.exporting import cats_and_dogs
+from tests.unit.test_jobs import start_process
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -167,6 +170,7 @@ def test_a_decision_on_a_read_only_disk_is_refused_and_none_is_lost(
     "error",
     [
         MemoryError(),
+        RuntimeError("could not create a primitive"),
         RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.10 GiB"),
         RuntimeError("MPS backend out of memory (MPS allocated: 9.07 GB, max allowed: 9.07 GB)"),
         RuntimeError("[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory"),
@@ -196,6 +200,22 @@ def test_memory_that_runs_out_is_one_sentence(
     monkeypatch.setattr("mspc_core.data.importing._store", no_memory)
     assert cli.main(["import", str(cats_and_dogs(tmp_path / "source")), "--size", "16"]) == 2
     assert capsys.readouterr().err == f"error: {MEMORY}\n"
+
+
+def test_the_kernel_ends_a_job_that_takes_too_much(home: Path) -> None:
+    """For real; `python -m benchmarks.faults_memory` does it with whole scans."""
+    with faults_memory.group() as group:
+        if group is None:
+            pytest.skip("no memory group can be made here")
+        group.limit(150 * 2**20)
+        folder = jobs.create(places.runs_folder(), {"kind": "test"}, "x")
+        joining = f"open({str(group.folder / 'cgroup.procs')!r}, 'w').write(str(__import__('os').getpid()))"
+        process = start_process(folder, f"reporter.stage('work'); {joining}; bytearray(b'x') * 2**29")
+        assert process.wait(60) == -signal.SIGKILL
+        assert group.killed() == 1
+    status = jobs.read_status(folder)
+    assert (status.state, status.error, "memory ran out" in status.message) == ("interrupted", None, True)
+    assert jobs.run(folder, lambda folder, reporter: None).state == "finished"
 
 
 def test_another_runtime_error_is_not_taken_for_memory(home: Path) -> None:

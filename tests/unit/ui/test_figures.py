@@ -69,6 +69,16 @@ def test_missing_scores_are_counted_apart() -> None:
     assert (bins.total.sum(), bins.missing) == (2, 1)
 
 
+@pytest.mark.parametrize(
+    ("scores", "missing"), [([0.0, 1e308, -1e308, 0.5], 2), ([0.0, 5e-324, 1.0], 0), ([1e308], 1), ([0.0, 1e99], 0)]
+)
+def test_numbers_that_a_damaged_file_may_hold(scores: list[float], missing: int) -> None:
+    """Differences of the first ones are infinite; the smallest step of the others fits in without end."""
+    bins = histogram(np.array(scores), None, (0.0, 1.0))
+    assert (bins.total.sum(), bins.missing) == (len(scores) - missing, missing)
+    assert np.isfinite(bins.edges).all()
+
+
 def test_a_single_value_is_drawn() -> None:
     assert histogram(np.full(5, 0.25), None, None).total.sum() == 5
 
