@@ -165,6 +165,15 @@ def watch(array: np.ndarray) -> None:
         _maps.add(mapped)
 
 
+def give_back(array: np.ndarray) -> None:
+    """Give the mapped pages behind this array back to the system now; nothing if there is no map. They stay in the
+    system's cache and can be read as before. For files that are only read: what was written to a private map is lost.
+    """
+    mapped = _map_behind(array)
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        _give_back(mapped)
+
+
 def will_need(array: Any, rows: np.ndarray) -> None:
     """Tell the system which rows (int [B]) of a large map are read next; nothing for anything else.
 
