@@ -18,10 +18,10 @@ from mspc_core.runs import DEFAULT_DETECTORS as DEFAULT
 
 Point = tuple[int, int, int, int]  # images, side, classes, scales
 CURVES: dict[str, list[Point]] = {
-    "images": [(200, 16, 10, 11), (400, 16, 10, 11), (800, 16, 10, 11), (1600, 16, 10, 11)],
-    "image_size": [(400, 16, 10, 11), (400, 24, 10, 11), (400, 32, 10, 11), (400, 48, 10, 11)],
-    "classes": [(400, 16, 4, 11), (400, 16, 10, 11), (400, 16, 20, 11), (400, 16, 40, 11)],
-    "scales": [(400, 16, 10, 3), (400, 16, 10, 6), (400, 16, 10, 11)],
+    "images": [(150, 16, 10, 11), (300, 16, 10, 11), (600, 16, 10, 11), (1200, 16, 10, 11)],
+    "image_size": [(300, 16, 10, 11), (300, 24, 10, 11), (300, 32, 10, 11), (300, 40, 10, 11)],
+    "classes": [(300, 16, 4, 11), (300, 16, 10, 11), (300, 16, 20, 11), (300, 16, 30, 11)],
+    "scales": [(300, 16, 10, 3), (300, 16, 10, 6), (300, 16, 10, 11)],
 }
 COLUMN = {"images": 0, "image_size": 1, "classes": 2, "scales": 3}
 EXPONENT = {"images": 1, "image_size": 2, "classes": 1, "scales": 1}  # pixels grow with the square of the side
