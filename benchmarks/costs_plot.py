@@ -19,7 +19,7 @@ from mspc_core.detectors.catalog import CATALOG
 PICTURE = Path("docs/images/costs.svg")
 # Okabe and Ito's colours, which colour-blind people can tell apart; each detector has a marker of its own as well.
 _LOOKS = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#000000", "v"), ("#B8860B", "P"))
-_LEAST = {"seconds": 1e-3, "mib": 0.5}  # of what a logarithmic axis shows
+_LEAST = {"seconds": 1e-3, "mib": 0.0}  # a logarithmic axis has no zero
 _WHAT = {"seconds": "time (CPU seconds)", "mib": "additional memory (MiB)"}
 
 
@@ -38,7 +38,7 @@ def write(result: dict[str, Any], path: Path = PICTURE) -> None:
 
     curves = result["curves"]["found"]
     names = [name for name in next(iter(curves.values())) if name in CATALOG]
-    settings = {"svg.hashsalt": "costs", "font.size": 10, "axes.grid": True, "grid.color": "#dddddd"}
+    settings: Any = {"svg.hashsalt": "costs", "font.size": 10, "axes.grid": True, "grid.color": "#dddddd"}
     with matplotlib.rc_context(settings):
         figure, grid = pyplot.subplots(2, len(curves), figsize=(3.4 * len(curves), 7.2), sharey="row", squeeze=False)
         for column, (axis, curve) in enumerate(curves.items()):
@@ -46,7 +46,12 @@ def write(result: dict[str, Any], path: Path = PICTURE) -> None:
                 cell = grid[row][column]
                 for name, (colour, marker) in zip(names, _LOOKS, strict=False):
                     _draw(cell, curve, curve[name], quantity, colour, marker, CATALOG[name].title)
-                cell.set(xscale="log", yscale="log", xlabel=AXES[axis])
+                cell.set(xscale="log", xlabel=AXES[axis])
+                if quantity == "seconds":  # detectors differ a hundredfold
+                    cell.set_yscale("log")
+                    cell.yaxis.set_major_formatter("{x:g}")
+                else:
+                    cell.set_ylim(bottom=0)
                 cell.set_xticks(curve["values"], [f"{value:,}" for value in curve["values"]])
                 cell.minorticks_off()
                 if not column:

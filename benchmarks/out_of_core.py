@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks import out_of_core_table
 from benchmarks.common import machine, stored, use_home
 from mspc_core import atomic, home, runs
 from mspc_core.data.store import Dataset, open_dataset
@@ -34,7 +35,6 @@ SIZE, CLASSES, BLOCK = 224, 10, 500
 LARGE = ("mixture", "pattern", "spectral_signatures", "spc", "transplant", "mspc")
 HEAVY = ("second_opinion", "sdfct", "flare", "abl")
 _LINES = (("anonymous", "RssAnon"), ("file", "RssFile"), ("resident", "VmRSS"), ("largest", "VmHWM"))
-RESULT = Path("benchmarks/results/out_of_core.json")
 
 
 def build(name: str, count: int, size: int = SIZE, classes: int = CLASSES) -> Dataset:
@@ -183,7 +183,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60.0, help="for the large store; what was reached is reported")
     parser.add_argument("--heavy-minutes", type=float, default=15.0, help="the same for the other one")
     parser.add_argument("--home", type=Path, default=Path("out-of-core-home"))
-    parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--out", type=Path, default=out_of_core_table.RESULT)
     parser.add_argument("--work", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.work:
@@ -215,6 +215,8 @@ def main() -> None:
         result["machine"]["load_at_start_and_end"] = [round(load, 1), round(os.getloadavg()[0], 1)]
         atomic.write_json(out, result)
         print(kind, result[kind])
+    if arguments.out == out_of_core_table.RESULT:
+        out_of_core_table.write(result)
 
 
 if __name__ == "__main__":
