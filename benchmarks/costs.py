@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import sys
 import tempfile
 import threading
 import time
@@ -147,7 +146,7 @@ def main() -> None:
     before = atomic.read_json(out) if arguments.part != "all" and out.is_file() else {}
     result: dict[str, Any] = {part: before[part] for part in ("estimates", "curves") if "found" in before.get(part, ())}
     about = {
-        "command": "python -m benchmarks.costs " + " ".join(sys.argv[1:]),
+        "command": f"python -m benchmarks.costs --turns {arguments.turns} --part {arguments.part}",
         "machine": machine(),
         "versions": runs.versions(),
         "seed": 0,

@@ -50,12 +50,11 @@ def write(result: dict[str, Any], path: Path = PICTURE) -> None:
                 if quantity == "seconds":  # detectors differ a hundredfold
                     cell.set_yscale("log")
                     cell.yaxis.set_major_formatter("{x:g}")
-                else:
-                    cell.set_ylim(bottom=0)
                 cell.set_xticks(curve["values"], [f"{value:,}" for value in curve["values"]])
                 cell.minorticks_off()
                 if not column:
                     cell.set_ylabel(_WHAT[quantity])
+        grid[1][0].set_ylim(bottom=0)  # and with it those beside it
         handles, labels = grid[0][0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="upper center", ncols=len(names), frameon=False)
         figure.tight_layout(rect=(0, 0, 1, 0.95))

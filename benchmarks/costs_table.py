@@ -57,7 +57,7 @@ def curves(part: dict[str, Any]) -> str:
 
 def _about(part: dict[str, Any]) -> str:
     load = part["machine"]["load_at_start_and_end"]
-    turns = f"median of {part['turns']} turns" if "curve" in part["command"] or part["turns"] > 1 else "one turn"
+    turns = f"median of {part['turns']} turns" if part["turns"] > 1 else "one turn"
     return (
         f"`{part['command']}`: CPU seconds of one thread, {turns}, on a machine shared with other work (load average "
         f"{load[0]:g} to {load[1]:g}, {part['machine']['cores']} cores); small CNN, torch {part['versions']['torch']}."

@@ -193,7 +193,9 @@ def main() -> None:
     use_home(arguments.home)
     free = shutil.disk_usage(home.home()).free / 2**30
     result: dict[str, Any] = {
-        "command": "python -m benchmarks.out_of_core " + " ".join(sys.argv[1:]),
+        "command": f"python -m benchmarks.out_of_core --gib {arguments.gib:g} --limit-gib {arguments.limit_gib:g} "
+        f"--minutes {arguments.minutes:g} --heavy-gib {arguments.heavy_gib:g} "
+        f"--heavy-minutes {arguments.heavy_minutes:g}",
         "machine": {**machine(), "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30)},
         "versions": runs.versions(),
         "seed": 0,
