@@ -1,10 +1,12 @@
-"""Time of a scan against the number of images, their size, classes and scales; and how far `scan --estimate` is off.
+"""Time and memory of every default detector against the number of images, their size, classes and scales; and how far
+`scan --estimate` is off.
 
-python -m benchmarks.costs [--turns 3]
+python -m benchmarks.costs [--turns 3] [--part all|curves|estimates]
 
 Process CPU time of one thread (OMP_NUM_THREADS=1), because wall time of a shared machine would be that of the others'
-work; settings take turns, and the median of the turns counts. Writes benchmarks/results/costs.json and the tables of
-docs/performance.md.
+work; settings take turns, and the median of the turns counts. Every estimate and every scan that it is compared with
+has a process of its own. Writes benchmarks/results/costs.json, the tables of docs/performance.md and the plot
+docs/images/costs.svg (`python -m benchmarks.costs_plot` draws it again from the result).
 """
 
 from __future__ import annotations
@@ -12,158 +14,139 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import statistics
-import sys
 import tempfile
+import threading
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
-
-from benchmarks import markdown
+from benchmarks import costs_curves, costs_data, costs_plot, costs_table
 from benchmarks.common import machine, use_home
-from benchmarks.out_of_core import build
 from mspc_core import atomic, home, runs
 
-RESULT, PAGE = Path("benchmarks/results/costs.json"), Path("docs/performance.md")
-# what varies → (images, side, classes, scales)
-CURVES: dict[str, list[tuple[int, int, int, int]]] = {
-    "images": [(250, 32, 10, 11), (500, 32, 10, 11), (1000, 32, 10, 11)],
-    "image_size": [(200, 16, 10, 11), (200, 32, 10, 11), (200, 64, 10, 11)],
-    "classes": [(500, 32, 2, 11), (500, 32, 10, 11), (500, 32, 50, 11)],
-    "scales": [(500, 32, 10, 3), (500, 32, 10, 6), (500, 32, 10, 11)],
-}
-COLUMN = {"images": 0, "image_size": 1, "classes": 2, "scales": 3}
-CHECKED = [(400, 16, 4), (800, 16, 4), (400, 32, 4), (400, 32, 12)]
-DETECTORS = ("spc", "mixture", "pattern", "strip", "abl")
+# (images, side, classes)
+CHECKED = [(400, 16, 4), (1600, 16, 10), (400, 16, 40), (400, 32, 10), (1200, 32, 10), (300, 48, 6)]
+EPOCHS = 8
+_LOOK_EVERY = 0.02  # seconds
+_Found = TypeVar("_Found")
 
 
-def curves(turns: int) -> dict[str, Any]:
-    """Median CPU seconds of SPC and of the mixture at every point of every curve, and fits."""
-    import torch
-
-    from mspc_core.detectors import create
-    from mspc_core.detectors.base import SCALES
-    from mspc_core.detectors.spc import SPCConfig
-    from mspc_core.models.zoo import ModelSpec, build_model
-
-    points = list(dict.fromkeys(point for curve in CURVES.values() for point in curve))
-    times: dict[tuple[tuple[int, int, int, int], str], list[float]] = {}
-    for turn in range(turns + 1):  # the first warms up
-        for count, side, classes, scales in points:
-            generator = np.random.default_rng(0)
-            images = generator.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
-            torch.manual_seed(0)
-            model = build_model(ModelSpec("small-cnn", classes, side)).eval()
-            for kind, config in (("spc", SPCConfig(scales=SCALES[:scales])), ("mixture", None)):
-                detector = create(kind, config)
-                begun = time.process_time()
-                detector.fit(model, images, labels=np.arange(count) % classes)
-                if turn:
-                    times.setdefault(((count, side, classes, scales), kind), []).append(time.process_time() - begun)
-    found: dict[str, Any] = {}
-    for name, curve in CURVES.items():
-        values = [point[COLUMN[name]] for point in curve]
-        found[name] = {"values": values}
-        for kind in ("spc", "mixture"):
-            seconds = [statistics.median(times[point, kind]) for point in curve]
-            slope, start = np.polyfit(values, seconds, 1)
-            power = np.polyfit(np.log(values), np.log(seconds), 1)[0]
-            found[name][kind] = {
-                "seconds": [round(value, 4) for value in seconds],
-                "linear": {"start": float(start), "slope": float(slope)},
-                "power": round(float(power), 3),
-            }
+def estimates(turns: int) -> list[dict[str, Any]]:
+    """Estimated and real CPU seconds of scans by stage, from the model on, and peaks of memory that only the process
+    can give back."""
+    found: list[dict[str, Any]] = []
+    for turn in range(turns):
+        for count, side, classes in CHECKED:
+            name = f"checked-{count}-{side}-{classes}-{turn}"
+            dataset = costs_data.dataset(name, count, side, classes)
+            config = runs.ScanConfig(source=name, dataset=name, size=side, epochs=EPOCHS, device="cpu")
+            expected = in_new_process(_estimated, config)
+            run = runs.create_run(config)
+            real = in_new_process(_scanned, run.folder)
+            records = run.summary()["detectors"]
+            told = {stage["name"]: stage for stage in expected["stages"] if stage["name"] != "data"}
+            took = {name: real["seconds"][name] for name in told}
+            whole, in_all = sum(stage["seconds"] for stage in told.values()), sum(took.values())
+            found.append(
+                {
+                    "images": count,
+                    "image_size": side,
+                    "classes": classes,
+                    "estimated_seconds": round(whole, 2),
+                    "real_seconds": round(in_all, 2),
+                    "error": round(whole / in_all - 1, 3),
+                    "estimated_anonymous_mib": expected["memory_mib"]["anonymous"],
+                    "real_anonymous_mib": real["anonymous_mib"],
+                    "memory_error": round(expected["memory_mib"]["anonymous"] / real["anonymous_mib"] - 1, 3),
+                    "stages": {
+                        name: {
+                            "estimated_seconds": round(stage["seconds"], 2),
+                            "real_seconds": round(took[name], 2),
+                            "estimated_equivalents": stage["forward_equivalents"],
+                            "real_equivalents": records.get(name, {}).get("forward_equivalents"),
+                        }
+                        for name, stage in told.items()
+                    },
+                }
+            )
+            shutil.rmtree(dataset.root)
+            shutil.rmtree(run.folder)
+            print(found[-1], flush=True)
     return found
 
 
-def estimates() -> list[dict[str, Any]]:
-    """Estimated and real CPU seconds of scans, from the model's stage on, and memory."""
+def in_new_process(work: Callable[..., _Found], *arguments: Any) -> _Found:
+    """What `work` returns in a fresh Python, with nothing loaded and no memory used before."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(work, *arguments).result()
+
+
+def _estimated(config: runs.ScanConfig) -> dict[str, Any]:
+    from mspc_core.data.store import open_dataset
     from mspc_core.estimating.estimate import estimate
-    from mspc_core.estimating.prices import resident
+
+    return estimate(config, open_dataset(config.dataset), time.process_time).as_json()
+
+
+def _scanned(folder: Path) -> dict[str, Any]:
+    """CPU seconds of each stage of a scan, and its peak of anonymous memory."""
+    from mspc_core.job_status import JobStatus
     from mspc_core.work import work_on
 
-    found = []
-    for count, side, classes in CHECKED:
-        dataset = build(f"checked-{count}-{side}-{classes}", count, side, classes)
-        config = runs.ScanConfig(
-            source=dataset.info.name, dataset=dataset.info.name, size=side, epochs=4, detectors=DETECTORS, device="cpu"
-        )
-        expected = estimate(config, dataset, time.process_time)
-        run = runs.create_run(config)
-        begun = time.process_time()
-        status = work_on(run.folder)
-        real = time.process_time() - begun
-        if status.state != "finished":
-            raise SystemExit(f"{status.state}: {status.error}")
-        told = sum(stage.seconds for stage in expected.stages if stage.name != "data")
-        counted = {name: record["forward_equivalents"] for name, record in run.summary()["detectors"].items()}
-        found.append(
-            {
-                "images": count,
-                "image_size": side,
-                "classes": classes,
-                "estimated_seconds": round(told, 2),
-                "real_seconds": round(real, 2),
-                "error": round(told / real - 1, 3),
-                "estimated_anonymous_mib": expected.memory_mib["anonymous"],
-                "real_anonymous_mib": round(resident()[0] / 2**20),
-                "estimated_equivalents": {s.name: s.forward_equivalents for s in expected.stages if s.name in counted},
-                "real_equivalents": counted,
-            }
-        )
-        print(found[-1], flush=True)
-    return found
+    begun: list[tuple[str, float]] = []
+
+    def on_progress(status: JobStatus) -> None:
+        if status.stage and (not begun or begun[-1][0] != status.stage):
+            begun.append((status.stage, time.process_time()))
+
+    with _peak() as peak:
+        status = work_on(folder, on_progress)
+    if status.state != "finished":
+        raise SystemExit(f"{status.state}: {status.error}")
+    ends = [*(at for _, at in begun[1:]), time.process_time()]
+    return {
+        "seconds": {name: end - at for (name, at), end in zip(begun, ends, strict=True)},
+        "anonymous_mib": round(max(peak) / 2**20),
+    }
 
 
-def tables(result: dict[str, Any]) -> str:
-    """Markdown: the curves with their fits, then estimates beside what the scans took."""
-    load = result["machine"]["load_at_start_and_end"]
-    lines = [
-        f"`{result['command']}`",
-        "",
-        f"CPU seconds of one thread, median of {result['turns']} turns, on a machine shared with other work (load "
-        f"average {load[0]:g} to {load[1]:g}): small CNN, torch {result['versions']['torch']}. *Power* is the exponent "
-        "of the best fit: 1 is in proportion, 2 is with the square.",
-        "",
-        *markdown.head(["what grows", "values", "SPC", "power", "feature mixture", "power"]),
-    ]
-    for name, curve in result["curves"].items():
-        cells = [name.replace("_", " "), ", ".join(f"{value:,}" for value in curve["values"])]
-        for detector in ("spc", "mixture"):
-            cells += [
-                ", ".join(f"{value:.2f}" for value in curve[detector]["seconds"]),
-                f"{curve[detector]['power']:.2f}",
-            ]
-        lines.append(markdown.row(cells))
-    lines += [
-        "",
-        *markdown.head(["images", "size", "classes", "estimated", "took", "error", "memory estimated", "memory took"]),
-    ]
-    for entry in result["estimates"]:
-        cells = [f"{entry['images']:,}", f"{entry['image_size']} px", str(entry["classes"])]
-        cells += [f"{entry['estimated_seconds']:.1f} s", f"{entry['real_seconds']:.1f} s", f"{entry['error']:+.0%}"]
-        cells += [f"{entry['estimated_anonymous_mib']:,} MiB", f"{entry['real_anonymous_mib']:,} MiB"]
-        lines.append(markdown.row(cells))
-    return "\n".join(lines)
+@contextmanager
+def _peak() -> Iterator[list[int]]:
+    """Anonymous bytes of this process, looked at several times a second."""
+    from mspc_core.estimating.prices import resident
 
+    found, done = [resident()[0]], threading.Event()
 
-def filled(page: str, result: dict[str, Any]) -> str:
-    """The page with its tables replaced."""
-    return markdown.filled(page, "costs", tables(result))
+    def look() -> None:
+        while not done.wait(_LOOK_EVERY):
+            found.append(resident()[0])
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield found
+    finally:
+        done.set()
+        thread.join()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--part", choices=("all", "curves", "estimates"), default="all")
+    parser.add_argument("--out", type=Path, default=costs_table.RESULT)
     arguments = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="costs-"))
-    use_home(folder)
+    out = arguments.out.absolute()
     load = os.getloadavg()[0]
-    result: dict[str, Any] = {
-        "command": "python -m benchmarks.costs " + " ".join(sys.argv[1:]),
+    use_home(Path(tempfile.mkdtemp(prefix="costs-")))
+    before = atomic.read_json(out) if arguments.part != "all" and out.is_file() else {}
+    result: dict[str, Any] = {part: before[part] for part in ("estimates", "curves") if "found" in before.get(part, ())}
+    about = {
+        "command": f"python -m benchmarks.costs --turns {arguments.turns} --part {arguments.part}",
         "machine": machine(),
         "versions": runs.versions(),
         "seed": 0,
@@ -171,13 +154,16 @@ def main() -> None:
         "threads": os.environ.get("OMP_NUM_THREADS", "all"),
         "unit": "CPU seconds of the process (memory: MiB)",
     }
-    result["estimates"] = estimates()
-    result["curves"] = curves(arguments.turns)
-    result["machine"]["load_at_start_and_end"] = [round(load, 1), round(os.getloadavg()[0], 1)]
+    for part, work in (("estimates", estimates), ("curves", costs_curves.measured)):
+        if arguments.part in ("all", part):
+            found = work(arguments.turns)
+            about["machine"] = {**machine(), "load_at_start_and_end": [round(load, 1), round(os.getloadavg()[0], 1)]}
+            result[part] = {**about, "found": found}
     shutil.rmtree(home.home(), ignore_errors=True)
-    atomic.write_json(arguments.out.absolute(), result)
-    if arguments.out == RESULT:
-        PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), result), encoding="utf-8")
+    atomic.write_json(out, result)
+    if arguments.out == costs_table.RESULT and len(result) == 2:
+        costs_table.write(result)
+        costs_plot.write(result)
 
 
 if __name__ == "__main__":

@@ -215,13 +215,9 @@ def work(folder: str) -> int:
 
 
 def _estimate(config: ScanConfig, as_json: bool) -> int:
-    from mspc_core.data.store import open_dataset
+    from mspc_core.estimating.estimate import data_of, estimate
 
-    if not config.dataset:
-        raise InputError("An estimate needs the images: store them first, with `import` or `demo`, and give the name.")
-    from mspc_core.estimating.estimate import estimate
-
-    found = estimate(config, open_dataset(config.dataset))
+    found = estimate(config, data_of(config))
     print(json.dumps(found.as_json(), ensure_ascii=False) if as_json else "\n".join(estimate_lines(found.as_json())))
     return 0
 

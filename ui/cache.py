@@ -63,8 +63,13 @@ def dataset_of(run: Run) -> Dataset:
 def stored_dataset(name: str) -> Dataset:
     """A stored data set by name. Raises `InputError` when it is gone or damaged."""
     from mspc_core import home
+    from mspc_core.engine.rows import give_back
 
-    return _dataset(name, stamp(home.datasets_folder() / home.check_name(name) / "dataset.json"))
+    found = _dataset(name, stamp(home.datasets_folder() / home.check_name(name) / "dataset.json"))
+    # The server lives for weeks, and every image that it has shown drags its neighbours on the disk along: without
+    # this, all pixels would be counted as its memory in the end.
+    give_back(found.pixels)
+    return found
 
 
 def model_of(run: Run) -> Normalised:

@@ -51,8 +51,8 @@ def ask(preselected: str | None) -> ScanConfig | None:
             type="tertiary",
             icon=":material/timer:",
             key="estimate",
-            disabled=not source.get("dataset"),
-            help="Measures this machine for some seconds and starts nothing. For stored data sets.",
+            disabled=source["source"] in ("", DEMO),
+            help="Measures this machine for some seconds and starts nothing. What is not stored yet is counted.",
         )
     if not start and not asked:
         return None

@@ -68,6 +68,10 @@ class ArchiveSource:
         self._layout = plan_layout(images, path.name)
         self.classes = self._layout.classes
         self.count: int | None = len(images)
+        self._split_counts = self._layout.counts(images)
+
+    def split_counts(self) -> dict[str, int]:
+        return self._split_counts
 
     def fingerprint(self) -> str:
         return hash_files([("", self._path)])

@@ -100,6 +100,9 @@ class ArraySource:
         self.classes = self._labels.classes
         self.count: int | None = sum(part.images.shape[0] for part in self._parts)
 
+    def split_counts(self) -> dict[str, int]:
+        return {part.split: part.images.shape[0] for part in self._parts}
+
     def fingerprint(self) -> str:
         return hash_files([("", self._path)])
 

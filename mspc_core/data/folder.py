@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,11 @@ class Layout:
                 return None
             split, parts = self.split_folders[parts[0]], parts[1:]
         return (self.index[parts[0]], split) if len(parts) > 1 and parts[0] in self.index else None
+
+    def counts(self, paths: Iterable[str]) -> dict[str, int]:
+        """Images of each split, by their names."""
+        places = (self.place(path) for path in paths if is_image_name(path))
+        return dict(Counter(place[1] for place in places if place is not None))
 
 
 def is_image_name(path: str) -> bool:
@@ -121,6 +127,9 @@ class FolderSource:
         self._layout = plan_layout(images, root.name)
         self.classes = self._layout.classes
         self.count: int | None = len(images)
+
+    def split_counts(self) -> dict[str, int]:
+        return self._layout.counts(found.path for found in self._files if not found.problem)
 
     def fingerprint(self) -> str:
         """sha256 over sorted (path, size, modification time, permissions): contents are not read, so a second import is

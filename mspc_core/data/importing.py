@@ -70,14 +70,14 @@ def import_source(
         stop_if(should_stop)
         _report(progress, 0, None, "looking at the source")
         opened = open_source(source) if isinstance(source, str) else source
-        key = _source_key(opened)
+        key = source_key(opened)
         found = _stored_already(key, size, name)
         if found is not None:
             return ImportResult(found, reused=True)
         stop_if(should_stop)
         clean_temporaries()
         resume = hashlib.sha256(f"{key}|{size}|{name}|{access.current()}".encode()).hexdigest()
-        _check_source(opened, size, journal.bytes_kept(resume))
+        check_source(opened, size, journal.bytes_kept(resume))
         stored_name = name or store.free_name(home.name_from(_stem(opened)))
         threads = workers or min(8, os.cpu_count() or 1)
         dataset = _store(opened, key, resume, stored_name, size, threads, progress, should_stop)
@@ -95,7 +95,8 @@ def clean_temporaries() -> int:
     return sum(atomic.sweep(place) for place in places)
 
 
-def _source_key(source: Source) -> str:
+def source_key(source: Source) -> str:
+    """Changes when the source does, or how images are decoded."""
     return hashlib.sha256(f"{IMPORT_VERSION}|{source.kind}|{source.fingerprint()}".encode()).hexdigest()
 
 
@@ -114,7 +115,8 @@ def _stored_already(key: str, size: int, name: str | None) -> Dataset | None:
     return dataset
 
 
-def _check_source(source: Source, size: int, kept: int) -> None:
+def check_source(source: Source, size: int, kept: int) -> None:
+    """Raises `InputError` where importing it cannot end well. kept: bytes of it that are stored already."""
     classes = source.classes
     if len(classes) < 2:
         found = f"only one class, {shown(classes[0])}" if classes else "no class"
@@ -151,7 +153,7 @@ def _store(
         name, size=size, classes=classes, kind=source.kind, source=_printable(source.location), resume=resume
     ) as writer:
         done, kept_at = writer.items, time.monotonic()
-        with closing(_decoded(source, size, threads, skip=done)) as chunks:
+        with closing(decoded_chunks(source, size, threads, skip=done)) as chunks:
             for chunk in chunks:
                 for item in chunk:
                     if isinstance(item, Skipped):
@@ -194,7 +196,7 @@ def _check_result(writer: DatasetWriter, source: Source) -> None:
         )
 
 
-def _decoded(source: Source, size: int, threads: int, skip: int = 0) -> Generator[list[_Ready], None, None]:
+def decoded_chunks(source: Source, size: int, threads: int, skip: int = 0) -> Generator[list[_Ready], None, None]:
     """Chunks in source order, without the first `skip` items. At most `threads + 2` of them are in memory, whatever the
     size of the source."""
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,16 +63,21 @@ class ParquetSource:
             schema = first.schema_arrow
         self._image, self._label, names_known = _columns(schema, shards[0])
         self.count: int | None = 0
+        self._split_counts: Counter[str] = Counter()
         labels: set[Any] = set()
         for shard in shards:
             with _opened(shard) as file:
                 self._check_columns(file.schema_arrow, shard)
                 self.count += file.metadata.num_rows
+                self._split_counts[self._splits[shard]] += file.metadata.num_rows
                 if names_known is None:
                     for batch in file.iter_batches(65536, columns=[self._label]):
                         labels.update(_values(batch.column(0).unique()))
         self._labels = Labels.named(names_known) if names_known else Labels.found(labels)
         self.classes = self._labels.classes
+
+    def split_counts(self) -> dict[str, int]:
+        return dict(self._split_counts)
 
     def fingerprint(self) -> str:
         return hash_files((self._name(shard), shard) for shard in self._shards)

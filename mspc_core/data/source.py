@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -73,6 +73,13 @@ class Source(Protocol):
 
     def samples(self) -> Iterator[RawSample | Skipped]:
         """Everything in the source, always in the same order; nothing is left out silently."""
+
+
+@runtime_checkable
+class CountsSplits(Protocol):
+    """A source that knows before reading its images how many it claims to hold for each split."""
+
+    def split_counts(self) -> dict[str, int]: ...
 
 
 def open_source(text: str) -> Source:

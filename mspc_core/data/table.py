@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,9 @@ class TableSource:
         self.count: int | None = len(self._rows)
         splits = {split for row in self._rows if (split := _split(row))}
         self._stored_as = lone_split_is_train(splits)
+
+    def split_counts(self) -> dict[str, int]:
+        return dict(Counter(self._stored_as[split] for row in self._rows if (split := _split(row))))
 
     def fingerprint(self) -> str:
         """sha256 over the manifest and the size, modification time and permissions of the files it names."""

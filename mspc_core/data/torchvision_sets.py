@@ -7,6 +7,7 @@ import inspect
 import os
 import re
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,6 +107,17 @@ class TorchvisionSource:
     def count(self) -> int | None:
         return sum(len(part) for _, part in self._load())
 
+    @property
+    def is_here(self) -> bool:
+        """Was it downloaded before?"""
+        return self._folder().is_dir()
+
+    def split_counts(self) -> dict[str, int]:
+        counts: Counter[str] = Counter()
+        for split, part in self._load():
+            counts[split] += len(part)
+        return dict(counts)
+
     def fingerprint(self) -> str:
         return hashlib.sha256(repr(self._set).encode()).hexdigest()
 
@@ -124,6 +136,9 @@ class TorchvisionSource:
                 else:
                     yield RawSample(path, int(label), split, image if isinstance(image, bytes) else _array(image))
 
+    def _folder(self) -> Path:
+        return home.home() / "torchvision" / self.location
+
     def _load(self) -> list[tuple[str, Any]]:
         """All parts, from the folder `torchvision/<name>` of the home folder, downloading them there at first.
 
@@ -131,7 +146,7 @@ class TorchvisionSource:
         that exists for a whole download, so half of one must never be seen.
         """
         if self._loaded is None:
-            folder = home.home() / "torchvision" / self.location
+            folder = self._folder()
             if not folder.is_dir():
                 folder.parent.mkdir(exist_ok=True)
                 temporary = atomic.temporary_for(folder)

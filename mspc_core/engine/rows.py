@@ -24,9 +24,11 @@ import numpy as np
 
 from mspc_core import home
 
-IN_MEMORY = 256 * 2**20  # bytes that are collected in memory; more go to a file
-MOST_MAPPED = 384 * 2**20  # bytes of mapped pages, above what the process had, before they are given back
-_LOOK_EVERY = 0.2  # seconds
+# Bytes that are collected in memory; more go to a file. A detector collects several arrays at a time, and all of them
+# may be just below: with 256 MB the scan of 43,000 large images took 0.7 GB for them.
+IN_MEMORY = 64 * 2**20
+MOST_MAPPED = 256 * 2**20  # bytes of mapped pages, above what the process had, before they are given back
+_LOOK_EVERY = 0.05  # seconds; what the system has cached is mapped at some GB a second
 _BLOCK_BYTES = 32 * 2**20
 _maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 
@@ -163,6 +165,15 @@ def watch(array: np.ndarray) -> None:
     mapped = _map_behind(array)
     if mapped is not None:
         _maps.add(mapped)
+
+
+def give_back(array: np.ndarray) -> None:
+    """Give the mapped pages behind this array back to the system now; nothing if there is no map. They stay in the
+    system's cache and can be read as before. For files that are only read: what was written to a private map is lost.
+    """
+    mapped = _map_behind(array)
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        _give_back(mapped)
 
 
 def will_need(array: Any, rows: np.ndarray) -> None:

@@ -13,11 +13,10 @@ from mspc_core.runs import ScanConfig
 def main() -> int:
     raw = json.load(sys.stdin)
     config = ScanConfig(**{**raw, "detectors": tuple(raw["detectors"])})
-    from mspc_core.data.store import open_dataset
-    from mspc_core.estimating.estimate import estimate
+    from mspc_core.estimating.estimate import data_of, estimate
 
     try:
-        found = estimate(config, open_dataset(config.dataset))
+        found = estimate(config, data_of(config))
     except InputError as error:
         print(error, file=sys.stderr)
         return EXIT_BAD_INPUT

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from mspc_core import access
 from mspc_core.errors import EXIT_BAD_INPUT, InputError
 from mspc_core.runs import ScanConfig
 
@@ -17,11 +19,19 @@ PATIENCE = 180.0  # seconds; a calibration takes a few, and torch a few more to 
 
 
 def ask(config: ScanConfig, patience: float = PATIENCE) -> dict[str, Any]:
-    """`Estimate.as_json` of a scan of a stored data set. Raises `InputError` as the scan would, and when the other
+    """`Estimate.as_json` of a scan. Raises `InputError` as the scan would, and when the other
     process fails or does not answer."""
     command, words = [sys.executable, "-m", "mspc_core.estimating"], json.dumps(asdict(config))
     try:
-        done = subprocess.run(command, input=words, capture_output=True, text=True, timeout=patience, cwd=_ROOT)
+        done = subprocess.run(
+            command,
+            input=words,
+            capture_output=True,
+            text=True,
+            timeout=patience,
+            cwd=_ROOT,
+            env={**os.environ, access.VARIABLE: access.current() or ""},  # it may read what the user may have read
+        )
     except subprocess.TimeoutExpired:
         raise InputError(f"The estimate was not ready after {patience:.0f} s: the machine may be busy.") from None
     if done.returncode == EXIT_BAD_INPUT:

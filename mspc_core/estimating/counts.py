@@ -19,6 +19,7 @@ from mspc_core.detectors.regions import CLASSES_PER_STEP
 _TRAINING = 3  # forward-equivalents of an image in training
 _MAJORITY = 6.7  # of 11 scales, until it is decided: between 6 and 11
 _SLOW_TO_LEARN = 0.75  # of the samples are shown to the second opinion
+_ASKED_AGAIN = 0.4  # of a second asking, which follows where the first finds something, is expected
 
 
 @dataclass(frozen=True)
@@ -42,15 +43,16 @@ class Facts:
 @dataclass(frozen=True)
 class Work:
     """Images that pass the scanned model: forward alone, forward with scaled pixels, with a gradient to the input, in
-    training (of this architecture). small: side → images in training of the small CNN. equivalents: as the detector
-    will report, (lowest, expected, highest). flops: of arithmetic outside of any network. bytes_each: kept for each
-    sample while it works."""
+    training (of this architecture). small: side → images in training of the small CNN; small_sets: side → how many
+    different images that training has. equivalents: as the detector will report, (lowest, expected, highest). flops: of
+    arithmetic outside of any network. bytes_each: kept for each sample while it works."""
 
     forwards: float = 0.0
     scaled: float = 0.0
     gradients: float = 0.0
     trained: float = 0.0
     small: dict[int, float] = field(default_factory=dict)
+    small_sets: dict[int, int] = field(default_factory=dict)
     equivalents: tuple[float, float, float] = (0.0, 0.0, 0.0)
     flops: float = 0.0
     bytes_each: float = 0.0
@@ -128,7 +130,7 @@ def mixture(facts: Facts, config: Any) -> Work:
     return _plain(
         n + again,
         spread=(again, n - again),
-        flops=_whitening(facts) + _components(facts, again, config.components),
+        flops=_groups(facts) + _components(facts, again, config.components),
         bytes_each=8.0 * facts.features,
     )
 
@@ -144,14 +146,17 @@ def second_opinion(facts: Facts, config: Any) -> Work:
         return (_TRAINING * done + n * small**2) / full
 
     once, again = asked(blinding.first_epochs, _SLOW_TO_LEARN), asked(0, 1.0)
+    shown = _SLOW_TO_LEARN + _ASKED_AGAIN
     low, high = asked(blinding.first_epochs, 0.5), asked(blinding.first_epochs, 1.0) + again
     trained: dict[int, float] = {sharp: float(n * blinding.first_epochs)}
-    trained[small] = trained.get(small, 0.0) + n * epochs * _SLOW_TO_LEARN + n / _TRAINING
+    trained[small] = trained.get(small, 0.0) + n * epochs * shown + (1 + _ASKED_AGAIN) * n / _TRAINING
     shrunk = 3.0 * (small**2 + (sharp**2 if sharp < facts.side else 0))
     return Work(
         n,
         small=trained,
-        equivalents=(n + low, n + once, n + high),
+        # Two halves of what is shown train a model each.
+        small_sets={small: max(2, round(n * _SLOW_TO_LEARN / 2)), sharp: n},
+        equivalents=(n + low, n + once + _ASKED_AGAIN * again, n + high),
         flops=_components(facts, n, config.components),
         bytes_each=4.0 * facts.statistics + 8.0 * config.components + shrunk,
     )
@@ -203,6 +208,12 @@ def features_once(facts: Facts, config: Any) -> Work:
 
 def _whitening(facts: Facts) -> float:
     return facts.images * 4.0 * facts.features**2
+
+
+def _groups(facts: Facts) -> float:
+    """Whitening for each class, and many rounds of two centres; these as they were timed, in products of matrices."""
+    width = facts.features
+    return 240.0 * facts.images * width**2 + 40.0 * len(facts.sizes) * width**3
 
 
 def _components(facts: Facts, images: float, count: int) -> float:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from mspc_core import detectors, obstacles
-from mspc_core.data.store import Dataset
+from mspc_core.data.store import Dataset, open_dataset
 from mspc_core.detectors.catalog import CATALOG
 from mspc_core.detectors.features import statistics_width
 from mspc_core.detectors.mspc import PRESETS
@@ -22,14 +22,16 @@ from mspc_core.engine.rows import IN_MEMORY, MOST_MAPPED
 from mspc_core.errors import InputError
 from mspc_core.estimating.counts import COUNTS, Facts, Work
 from mspc_core.estimating.prices import Prices, measure, resident
+from mspc_core.estimating.unread import UnreadDataset, look_at
 from mspc_core.models import checkpoint, train
 from mspc_core.models.zoo import ModelSpec, build_model, feature_layer
-from mspc_core.runs import ScanConfig
+from mspc_core.runs import DEMO, ScanConfig
 from mspc_core.scanning import pixels_of, preflight, samples_to_scan
 
 _MANIFEST_BYTES, _SCORE_BYTES = 700, 20  # of a sample: manifest and table of scores; for each detector
-_LOADED_LATER = 150 * 2**20  # scikit-learn, pandas and what else a scan loads after the calibration
+_LOADED_LATER = 50 * 2**20  # scikit-learn, pandas and what else a scan loads after the calibration
 _BEGIN = 5.0  # seconds until a process has loaded its libraries and opened the data
+_PREPARED = 2.0  # seconds: what is loaded for training and for reading features, weights that are written
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,15 @@ class Estimate:
         return asdict(self)
 
 
+def data_of(config: ScanConfig) -> Dataset:
+    """What the scan of `config` would scan, also where it is not imported yet. Raises `InputError`."""
+    if config.dataset:
+        return open_dataset(config.dataset)
+    if config.source == DEMO:
+        raise InputError("An estimate needs the images: store them first, with `demo`, and give the name.")
+    return look_at(config)
+
+
 def estimate(config: ScanConfig, dataset: Dataset, clock: Callable[[], float] = time.perf_counter) -> Estimate:
     """What the scan of `config` will take on this machine. Computes for a second or two (longer with large models) and
     writes nothing. Raises `InputError` as the scan would."""
@@ -84,8 +95,8 @@ def estimate(config: ScanConfig, dataset: Dataset, clock: Callable[[], float] = 
     facts = facts_of(model, dataset, rows, labels, config)
     able = [name for name in config.detectors if name not in not_run]
     works = {name: COUNTS[name](facts, settings_of(name, config)) for name in able}
-    sides = sorted({side for work in works.values() for side in work.small})
-    prices = measure(model, pixels_of(dataset, rows), labels, training, sides, clock)
+    small_sets = {side: count for work in works.values() for side, count in work.small_sets.items()}
+    prices = measure(model, pixels_of(dataset, rows), labels, training, small_sets, clock)
     anonymous, mapped = resident()
     kept = len(rows) * (_MANIFEST_BYTES + 12 * facts.outputs + _SCORE_BYTES * len(able)) + _LOADED_LATER
 
@@ -94,11 +105,13 @@ def estimate(config: ScanConfig, dataset: Dataset, clock: Callable[[], float] = 
 
     held_out = sum(count for split, count in dataset.info.split_counts.items() if split != "train")
     passes = 2 * len(rows) + held_out
-    model_seconds = passes * prices.forward
+    model_seconds = _PREPARED + passes * prices.forward
     if not config.checkpoint:
         model_seconds += len(rows) * (training.epochs or 0) * prices.training
+    reading = dataset.import_seconds if isinstance(dataset, UnreadDataset) else 0.0
+    title = "Importing the data" if reading else "Opening the data"
     stages = [
-        Stage("data", "Opening the data", _BEGIN, (0, 0, 0), memory(0)),
+        Stage("data", title, _BEGIN + reading, (0, 0, 0), memory(0)),
         Stage("model", "Model", model_seconds, (0, 0, 0), memory(0)),
     ]
     for name, work in works.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from torch import nn
 from mspc_core.detectors.mspc import scaled_divergence
 from mspc_core.engine.device import gradient_batch_for, largest_training_batch
 from mspc_core.engine.forward import device_of, frozen, predict_logits, scaled_agreement, to_float
-from mspc_core.models.train import TrainConfig, train_model
+from mspc_core.models.train import TrainConfig, resolve, train_model
 from mspc_core.models.zoo import ModelSpec, build_model
 
 _SECONDS = 0.3  # for each kind of pass; at least two of each are done
@@ -39,13 +39,14 @@ def measure(
     images: np.ndarray,
     labels: np.ndarray,
     training: TrainConfig,
-    sides: Iterable[int] = (),
+    small_sets: Mapping[int, int] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Prices:
     """Prices on the device of the model, which is left as it was.
 
-    images: uint8 [N, H, W, 3]; labels: int64 [N]; training: with its batch size. sides: of images that the small CNN is
-    going to be trained on. clock: `time.process_time` tells what a machine without other work would take.
+    images: uint8 [N, H, W, 3]; labels: int64 [N]; training: with its batch size. small_sets: side of images that the
+    small CNN is going to be trained on, and how many there are. clock: `time.process_time` tells what a machine without
+    other work would take.
     """
     device, side = device_of(model), images.shape[1]
     few = images[: max(4, min(len(images), 256 * 32 * 32 // side**2))]
@@ -57,10 +58,10 @@ def measure(
     gradient = _timed(lambda: _gradient(model, part, logits[: len(part)]), len(part), device, clock)
     trained = _training(copy.deepcopy(model), images, labels, training.batch_size or 64, training.augment, clock)
     small = {}
-    for wanted in sides:
+    for wanted, count in (small_sets or {}).items():
         spec = ModelSpec("small-cnn", int(labels.max()) + 1, wanted)
         fresh = build_model(spec).to(device)
-        batch = min(training.batch_size or 64, largest_training_batch(device, wanted))
+        batch = resolve(TrainConfig(), count, "small-cnn", largest_training_batch(device, wanted)).batch_size or 64
         made = np.random.default_rng(0).integers(0, 256, (4 * batch, wanted, wanted, 3), dtype=np.uint8)
         small[wanted] = _training(fresh, made, np.arange(len(made)) % spec.num_classes, batch, wanted < side, clock)
     left, right = torch.rand(512, 512), torch.rand(512, 300)

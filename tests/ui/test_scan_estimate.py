@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,5 +77,19 @@ def test_what_prevents_a_scan_prevents_its_estimate(
     assert not at.exception
 
 
-def test_only_stored_data_can_be_estimated(open_page: OpenPage) -> None:
-    assert open_page("scan").button(key="estimate").disabled
+def test_what_is_not_stored_yet_is_estimated_too_but_not_the_demo(
+    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        (tmp_path / "pets" / name / "1.png").write_bytes(b"")
+    asked: list[ScanConfig] = []
+    monkeypatch.setattr(scan_estimate, "ask", lambda config: asked.append(config) or FOUND)
+    at = open_page("scan")
+    assert at.button(key="estimate").disabled
+    at.segmented_control(key="scan_kind").set_value("Path or name").run()
+    assert at.button(key="estimate").disabled
+    at.text_input(key="scan_source").set_value(str(tmp_path / "pets")).run()
+    at.button(key="estimate").click().run()
+    assert not at.exception
+    assert (asked[0].source, asked[0].dataset, asked[0].size) == (str(tmp_path / "pets"), "", 32)

@@ -19,10 +19,13 @@ from mspc_core.detectors.base import CleanData
 from mspc_core.detectors.opinion import Blinding
 from mspc_core.engine.forward import predict_logits
 from mspc_core.errors import InputError
+from mspc_core.estimating import prices as prices_of
 from mspc_core.estimating.asking import ask
 from mspc_core.estimating.counts import COUNTS, Facts, Work
 from mspc_core.estimating.estimate import seconds_of
 from mspc_core.estimating.prices import Prices
+from mspc_core.models.train import TrainConfig
+from mspc_core.models.zoo import ModelSpec, build_model
 from mspc_core.runs import ScanConfig
 
 SMALLER: dict[str, dict[str, Any]] = {
@@ -63,6 +66,26 @@ def test_time_is_work_times_prices() -> None:
     assert seconds_of(work, prices) == pytest.approx(2 + 30 + 400 + 5000 + 4 + 7)
 
 
+def test_small_trainings_are_priced_with_their_own_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two halves of three quarters of 3,200 images are 1,200 each: batches of 32, where all of them have 64."""
+    facts = Facts(np.array([1600, 1600]), 2, 16, np.zeros(0, dtype=int), features=8, statistics=20)
+    work = COUNTS["second_opinion"](facts, create("second_opinion").config)
+    assert work.small_sets == {8: 1200, 16: 3200}
+    assert work.small.keys() == work.small_sets.keys()
+    priced: dict[int, int] = {}
+
+    def training(_: Any, images: np.ndarray, __: Any, batch: int, *rest: Any) -> float:
+        priced[images.shape[1]] = batch
+        return 1.0
+
+    monkeypatch.setattr(prices_of, "_training", training)
+    monkeypatch.setattr(prices_of, "_timed", lambda *_: 1.0)
+    images, labels = np.zeros((40, 16, 16, 3), np.uint8), np.arange(40) % 2
+    model = build_model(ModelSpec("small-cnn", 2, 16))
+    prices_of.measure(model, images, labels, TrainConfig(epochs=1, batch_size=16), work.small_sets)
+    assert priced == {8: 32, 16: 64}
+
+
 @pytest.mark.parametrize(("seconds", "words"), [(0.2, "0 s"), (89, "89 s"), (300, "5 min"), (7200, "2.0 h")])
 def test_durations_are_said_in_words(seconds: float, words: str) -> None:
     assert duration(seconds) == words
@@ -87,9 +110,9 @@ def test_an_estimate_starts_nothing(home: Path, random_images: np.ndarray, capsy
     assert list(homes.runs_folder().iterdir()) == []
 
 
-def test_an_estimate_needs_stored_images(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_demo_is_built_before_it_is_estimated(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["scan", "demo", "--estimate"]) == 2
-    assert "store them first" in capsys.readouterr().err
+    assert "store them first, with `demo`" in capsys.readouterr().err
     assert list(homes.runs_folder().iterdir()) == []
 
 

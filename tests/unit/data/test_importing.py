@@ -73,7 +73,7 @@ def test_memory_holds_a_bounded_number_of_chunks(tmp_path: Path, monkeypatch: py
             yield item
 
     monkeypatch.setattr(source, "samples", counted)
-    chunks = importing._decoded(source, 16, threads=2)
+    chunks = importing.decoded_chunks(source, 16, threads=2)
     for taken in range(1, 41):
         assert len(next(chunks)) == 1
         assert read <= taken + 4
@@ -282,7 +282,7 @@ def test_an_import_beside_another_one_of_the_same_source_writes_elsewhere(tmp_pa
     def hold(*_: object) -> None:
         nonlocal lock
         if lock is None:
-            key = importing._source_key(importing.open_source(source))
+            key = importing.source_key(importing.open_source(source))
             resume = hashlib.sha256(f"{key}|16|None|None".encode()).hexdigest()
             lock = journal.claim(journal.folder_of(resume))
 

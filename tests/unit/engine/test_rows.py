@@ -16,7 +16,16 @@ import torch
 from mspc_core import home as homes
 from mspc_core.detectors.surprise import principal
 from mspc_core.engine import rows
-from mspc_core.engine.rows import Collected, Picked, blocks, mapped_pages_given_back, pick, watch, will_need
+from mspc_core.engine.rows import (
+    Collected,
+    Picked,
+    blocks,
+    give_back,
+    mapped_pages_given_back,
+    pick,
+    watch,
+    will_need,
+)
 
 ARRAY = np.arange(10 * 4 * 3).reshape(10, 4, 3)
 
@@ -119,6 +128,21 @@ def test_mapped_pages_are_given_back_and_can_still_be_read(tmp_path: Path) -> No
             time.sleep(0.05)
         assert rows._mapped() < before + size // 4
         assert int(array[::4096].sum()) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="resident pages are read from /proc")
+def test_pages_can_be_given_back_at_once(tmp_path: Path) -> None:
+    size = 64 * 2**20
+    (tmp_path / "pixels").write_bytes(bytes(size - 1) + b"\x05")
+    array = np.memmap(tmp_path / "pixels", dtype=np.uint8, mode="r")
+    assert int(array[::4096].sum()) == 0
+    before = rows._mapped()
+    give_back(array[10:])
+    assert rows._mapped() < before - size // 2
+    assert array[-1] == 5
+    own = np.arange(10)
+    give_back(own)  # no map: nothing happens
+    assert own.sum() == 45
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="pages are asked for by madvise")
