@@ -39,6 +39,7 @@ from mspc_core.engine.device import (
     resolve_device,
 )
 from mspc_core.engine.forward import frozen, to_float
+from mspc_core.engine.plain import sharing
 from mspc_core.engine.precision import choose_precision
 from mspc_core.models import train
 from mspc_core.models.zoo import ModelSpec
@@ -137,14 +138,17 @@ def _row(
     model, training = _trained(cell, data, seed, device)
     precision = choose_precision(model, data.images, SCALES)
     pixels = data.images.view(Counted)
+    with sharing(model, pixels):  # as in a scan: the transplant test needs no predictions of its own
+        ours = _detector(model, pixels, data.truth, MSPC(replace(plan.mspc, seed=seed)))
+        moved = _detector(model, pixels, data.truth, Transplant(replace(plan.transplant, seed=seed)))
     found = {
         "cell": asdict(cell),
         "seed": seed,
         "training": training,
         "precision": precision.as_json(),
         "scoring": scoring(model, pixels, plan.turns, peak),
-        "mspc": _detector(model, pixels, data.truth, MSPC(replace(plan.mspc, seed=seed))),
-        "transplant": _detector(model, pixels, data.truth, Transplant(replace(plan.transplant, seed=seed))),
+        "mspc": ours,
+        "transplant": moved,
         # What the loop finds, without what it wastes: how much of the difference is waste, and how much our steps.
         "mspc_paper": _detector(model, pixels, data.truth, MSPC(replace(plan.paper, seed=seed)))
         if cell.count <= cell.exact

@@ -6,7 +6,7 @@ that a detector works out from the features of all samples) is the same as the l
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from mspc_core import obstacles
 from mspc_core.engine import distributed
 from mspc_core.engine.device import choose_threads, resolve_device
 from mspc_core.engine.forward import allow_half, predict_logits
+from mspc_core.engine.plain import sharing
 from mspc_core.maps.features import keep_part
 from mspc_core.models.zoo import ModelSpec, Normalised, build_model
 from mspc_core.runs import Run
@@ -28,6 +29,7 @@ class Part:
         self.run = Run(folder)
         self.model: Normalised | None = None
         self._loaded = False
+        self._shared: ExitStack | None = None
 
     def take(self, message: dict[str, Any]) -> None:
         """Take part in the step that the leader announced."""
@@ -51,6 +53,9 @@ class Part:
             with keep_part(self.run, self.model) if message["keep"] else nullcontext():
                 predict_logits(self.model, self.images)
         elif name == "detector":
+            if self._shared is None:  # as the leader, who shares from its first detector on
+                self._shared = ExitStack()
+                self._shared.enter_context(sharing(self.model, self.images))
             detector_of(self.config, message["detector"]).fit(
                 self.model, self.images, labels=self.labels, clean=self.clean
             )

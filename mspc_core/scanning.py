@@ -24,6 +24,7 @@ from mspc_core.detectors.base import CleanData, Detector, config_as_json
 from mspc_core.detectors.mspc import PRESETS
 from mspc_core.engine import distributed
 from mspc_core.engine.device import choose_threads, resolve_device
+from mspc_core.engine.plain import sharing
 from mspc_core.engine.precision import Precision
 from mspc_core.engine.rows import mapped_pages_given_back, pick, watch
 from mspc_core.errors import InputError, Progress, ShouldStop
@@ -105,31 +106,32 @@ def _execute(folder: Path, reporter: Reporter, given: GivenModel | None) -> None
     _plan(reporter, able)
     masks: dict[str, np.ndarray] = {}
     records: dict[str, dict[str, Any]] = {}
-    for name in able:
-        done = run.stage(name)
-        fresh = done is None
-        if done is None:
-            try:
-                _detector_stage(run, config, name, model, images, labels, clean, reporter)
-            except InputError as error:  # something about this data; the other detectors may do
-                not_run[name] = str(error)
-                reporter.log(f"{name} cannot run: {error}")
-                obstacles.check_some_left(config.detectors, not_run)
-                continue
+    with sharing(model, images):
+        for name in able:
             done = run.stage(name)
-        else:
-            reporter.skipped(name)
-        if done is None:
-            raise InputError(f"The results of {name} could not be read back: is the disk full?")
-        arrays, record = done
-        records[name] = results.with_metrics(record, scores, arrays)
-        scores[f"{name}_score"], scores[f"{name}_flagged"] = arrays["scores"], arrays["flagged"]
-        masks |= {key[5:]: value for key, value in arrays.items() if key.startswith("mask.")}
-        if fresh:  # what a killed run has left on disk holds the finished detectors already, perhaps more of them
-            run.save_masks(masks)
-            run.save_scores(results.ordered(scores))
-            so_far = verdict.decide(scores, records, dataset.info.classes)
-            results.summarise(run, dataset, about, scores, records, not_run, so_far, complete=False)
+            fresh = done is None
+            if done is None:
+                try:
+                    _detector_stage(run, config, name, model, images, labels, clean, reporter)
+                except InputError as error:  # something about this data; the other detectors may do
+                    not_run[name] = str(error)
+                    reporter.log(f"{name} cannot run: {error}")
+                    obstacles.check_some_left(config.detectors, not_run)
+                    continue
+                done = run.stage(name)
+            else:
+                reporter.skipped(name)
+            if done is None:
+                raise InputError(f"The results of {name} could not be read back: is the disk full?")
+            arrays, record = done
+            records[name] = results.with_metrics(record, scores, arrays)
+            scores[f"{name}_score"], scores[f"{name}_flagged"] = arrays["scores"], arrays["flagged"]
+            masks |= {key[5:]: value for key, value in arrays.items() if key.startswith("mask.")}
+            if fresh:  # what a killed run has left on disk holds the finished detectors already, perhaps more of them
+                run.save_masks(masks)
+                run.save_scores(results.ordered(scores))
+                so_far = verdict.decide(scores, records, dataset.info.classes)
+                results.summarise(run, dataset, about, scores, records, not_run, so_far, complete=False)
     reporter.stage("summary", "writing the verdict")
     found = verdict.decide(scores, records, dataset.info.classes)
     scores["suspect_score"], scores["suspect"] = found.scores, found.suspects

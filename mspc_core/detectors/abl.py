@@ -21,6 +21,7 @@ from mspc_core.detectors.catalog import CATALOG
 from mspc_core.detectors.relearn import Recipe, train_anew
 from mspc_core.detectors.thresholds import top_share
 from mspc_core.engine.forward import counting, predict_logits
+from mspc_core.engine.plain import plain_predictions
 from mspc_core.errors import Progress, ShouldStop
 
 
@@ -73,7 +74,7 @@ class ABL:
         """
         config = self.config
         with counting(model) as checking:
-            classes = predict_logits(model, images, should_stop=should_stop).shape[1]
+            classes = plain_predictions(model, images, should_stop=should_stop).classes
         relearned = train_anew(
             model,
             images,

@@ -29,7 +29,10 @@ from mspc_core.detectors.base import Artifacts, CleanData, Needs, Threshold
 from mspc_core.detectors.catalog import CATALOG
 from mspc_core.detectors.classwise import EXP_2, anomaly_index, both, check_labels, members_of
 from mspc_core.engine import distributed
-from mspc_core.engine.forward import counting, frozen, predict_logits, to_float
+from mspc_core.engine.forward import counting, device_of, frozen, to_float
+from mspc_core.engine.memory import in_pieces
+from mspc_core.engine.pixels import batches
+from mspc_core.engine.plain import plain_predictions
 from mspc_core.errors import InputError, Progress, ShouldStop, stop_if
 
 _FOLDS, _TRUSTED_MINIMUM, _MINIMUM = 5, 5, 4
@@ -91,8 +94,8 @@ class Beatrix:
         distances: list[float] = []
         without = []
         with counting(model) as count:
-            predict_logits(model, images, should_stop=should_stop)
-            layer = last_map(model, images[:1])
+            plain_predictions(model, images, should_stop=should_stop)
+            layer, device = last_map(model, images[:1]), device_of(model)
             for label, members in classes.items():
                 stop_if(should_stop)
                 known = np.flatnonzero(trusted_labels == label)[: config.trusted]
@@ -106,17 +109,18 @@ class Beatrix:
                 bands = Bands(grams(reader.prepare(maps), config.orders), config.band)
                 limit = self._limit(reader.prepare(maps))
                 found, means = [np.zeros(0)], []
-                for start in distributed.batches(len(members), _BATCH):
+                starts = distributed.batches(len(members), _BATCH)
+                for place, (_, pixels) in zip(starts, batches(images, members, starts, _BATCH, device), strict=True):
                     stop_if(should_stop)
-                    part = reader.prepare(reader.read(images[members[start : start + _BATCH]]))
-                    found.append(bands.deviations(grams(part, config.orders)).double().cpu().numpy())
-                    means.append(part.mean(2).cpu())
+                    for deviations, mean in reader.compare(pixels, bands):
+                        found.append(deviations)
+                        means.append(mean)
                     if progress:
-                        progress(done + start + len(part), len(images), "comparing Gram matrices")
-                deviations = distributed.gather_array(np.concatenate(found))
+                        progress(done + place + len(pixels), len(images), "comparing Gram matrices")
+                outside = distributed.gather_array(np.concatenate(found))
                 mean_maps = distributed.gather_rows(torch.cat(means) if means else torch.empty(0, 0))
                 done += len(members)
-                margins[label] = np.log((deviations + 1e-9) / (limit + 1e-9))
+                margins[label] = np.log((outside + 1e-9) / (limit + 1e-9))
                 distances.append(_between(mean_maps.numpy(), margins[label] > 0, generator))
         if without:
             notes.append(
@@ -207,7 +211,24 @@ class _Reader:
     def __init__(self, model: nn.Module, layer: nn.Module, config: BeatrixConfig) -> None:
         self.model, self.layer, self.config, self.scale = model, layer, config, 1.0
 
-    def read(self, images: np.ndarray) -> Tensor:
+    def read(self, images: np.ndarray | Tensor) -> Tensor:
+        """images: uint8 [n, H, W, 3]."""
+        with torch.no_grad():
+            return torch.cat(in_pieces(self.model, len(images), lambda piece: self._read(images[piece])))
+
+    def compare(self, images: np.ndarray | Tensor, bands: Bands) -> list[tuple[np.ndarray, Tensor]]:
+        """Deviations from the bands, float64 [n], and the channels' means, [n, C], of uint8 [n, H, W, 3]: in one piece,
+        or in several where the Gram matrices do not fit."""
+
+        def work(piece: slice) -> tuple[np.ndarray, Tensor]:
+            part = self.prepare(self._read(images[piece]))
+            deviations = bands.deviations(grams(part, self.config.orders))
+            return deviations.double().cpu().numpy(), part.mean(2).cpu()
+
+        with torch.no_grad():
+            return in_pieces(self.model, len(images), work)
+
+    def _read(self, images: np.ndarray | Tensor) -> Tensor:
         with self._kept() as kept, frozen(self.model) as device, torch.inference_mode():
             self.model(to_float(images, device))
         outputs = kept[-1].float()

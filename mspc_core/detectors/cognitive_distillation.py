@@ -20,7 +20,10 @@ from mspc_core.detectors.catalog import CATALOG
 from mspc_core.detectors.thresholds import one_class_note
 from mspc_core.engine import distributed
 from mspc_core.engine.device import gradient_batch_for
-from mspc_core.engine.forward import counting, frozen, predict_logits, to_float
+from mspc_core.engine.forward import counting, frozen, to_float
+from mspc_core.engine.memory import in_pieces
+from mspc_core.engine.pixels import batches
+from mspc_core.engine.plain import plain_predictions
 from mspc_core.errors import InputError, Progress, ShouldStop, stop_if
 
 _REFERENCE_PIXELS = 32 * 32  # α was published for masks of this size
@@ -82,33 +85,45 @@ class CognitiveDistillation:
         evidence = _Evidence(images.shape[1:3])
         done, total = 0, len(images) * self.config.steps
         with counting(model) as count:
-            logits = predict_logits(model, images, should_stop=should_stop)
+            base = plain_predictions(model, images, should_stop=should_stop)
             noise = random_colours(self.config.steps, self.config.seed)
             with frozen(model) as device:
                 batch = gradient_batch_for(device, images.shape[1])
                 own = distributed.batches(len(images), batch)
-                for start in own:
-                    pixels = to_float(images[start : start + batch], device)
+                for rows, stored in batches(images, np.arange(len(images)), own, batch, device):
 
-                    def report(steps: int, size: int = len(pixels), before: int = done) -> None:
+                    def report(steps: int, before: int = done) -> None:
                         stop_if(should_stop)
                         if progress:
-                            progress(before + steps * size, total, "looking for the smallest mask")
+                            progress(before + steps, total, "looking for the smallest mask")
 
-                    rows = slice(start, start + len(pixels))
-                    found = distil(model, pixels, logits[rows].to(device), noise, self.config, report)
+                    found = self._masks(model, to_float(stored, device), base.at(rows).to(device), noise, report)
                     scores[rows] = -found.mean((1, 2), dtype=torch.float64).cpu().numpy()
                     evidence.add(found.cpu().numpy(), scores[rows])
-                    done += len(pixels) * self.config.steps
+                    done += len(rows) * self.config.steps
         scores = distributed.gather_array(scores[own.start : own.stop])
         evidence.join()
         self._decide(scores)
         self.artifacts_ = Artifacts(
             masks={"cognitive_distillation": evidence.means()},
-            notes=one_class_note(logits.argmax(1).numpy()),
+            notes=one_class_note(base.predicted),
             forward_equivalents=count.equivalents,
         )
         return self
+
+    def _masks(
+        self, model: nn.Module, images: Tensor, logits: Tensor, noise: Tensor, report: Callable[[int], None]
+    ) -> Tensor:
+        """`distil`, in smaller pieces where memory runs out: the masks are independent. report: called with the number
+        of finished steps, counted for each image."""
+
+        def masks(piece: slice) -> Tensor:
+            first, size = piece.start * len(noise), piece.stop - piece.start
+            return distil(
+                model, images[piece], logits[piece], noise, self.config, lambda step: report(first + step * size)
+            )
+
+        return torch.cat(in_pieces(model, len(images), masks))
 
     def _decide(self, scores: np.ndarray) -> None:
         value = float(scores.mean() + self.config.gamma * scores.std())

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from mspc_core.engine import distributed
 from mspc_core.engine.device import batch_size_for
-from mspc_core.engine.forward import check_finite, frozen, to_float
+from mspc_core.engine.forward import device_of, each_batch
+from mspc_core.engine.plain import check_all_finite
 from mspc_core.engine.rows import Collected
-from mspc_core.errors import InputError, Progress, ShouldStop, stop_if
+from mspc_core.errors import InputError, Progress, ShouldStop
 from mspc_core.models.zoo import feature_layer
 
 PENULTIMATE, BATCH_NORM = "penultimate", "batch_norm"
@@ -97,11 +98,11 @@ def collect_features(
             kept[name].add(torch.cat(seen[name]).numpy())
             seen[name].clear()
 
-    with _hooked(before, norms, summary, seen):
-        outputs = _read(model, images, batch_size, keep, progress, should_stop)
+    with _hooked(model, before, norms, summary, seen):
+        logits = _read(model, images, batch_size, keep, progress, should_stop)
     found = {name: distributed.gather_array(kept[name].array()) for name in wanted}
     return Features(
-        logits=outputs.numpy(),
+        logits=logits,
         penultimate=found.pop(PENULTIMATE, np.zeros((len(images), 0), np.float32)),
         batch_norm=found,
     )
@@ -109,25 +110,38 @@ def collect_features(
 
 @contextmanager
 def _hooked(
+    model: nn.Module,
     before: nn.Module | None,
     norms: dict[str, nn.Module],
     summary: Callable[[nn.Module, Tensor, Tensor], Tensor],
     seen: dict[str, list[Tensor]],
 ) -> Iterator[None]:
-    """Fill `seen` during forward passes inside the block."""
+    """Fill `seen` during forward passes inside the block. What a pass saw counts only once it is done: one that runs
+    out of memory is tried again in pieces (`mspc_core.engine.memory`)."""
+    pending: dict[str, list[Tensor]] = {name: [] for name in seen}
+
+    def begin(*_: object) -> None:
+        for found in pending.values():
+            found.clear()
+
+    def finish(*_: object) -> None:
+        for name, found in pending.items():
+            seen[name].extend(found)
 
     def keep_input(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         found = inputs[0].float()
-        seen[PENULTIMATE].append((found.flatten(1, -2).mean(1) if found.ndim > 2 else found).cpu())
+        pending[PENULTIMATE].append((found.flatten(1, -2).mean(1) if found.ndim > 2 else found).cpu())
 
     def keep_summary(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...], outputs: Tensor) -> None:
-            seen[name].append(summary(module, inputs[0].float(), outputs.float()).float().cpu())
+            pending[name].append(summary(module, inputs[0].float(), outputs.float()).float().cpu())
 
         return hook
 
-    handles = [before.register_forward_pre_hook(keep_input)] if before is not None else []
+    handles = [model.register_forward_pre_hook(begin)]
+    handles += [before.register_forward_pre_hook(keep_input)] if before is not None else []
     handles += [module.register_forward_hook(keep_summary(name)) for name, module in norms.items()]
+    handles.append(model.register_forward_hook(finish))  # last, for a model that is itself such a layer
     try:
         yield
     finally:
@@ -142,33 +156,32 @@ def _read(
     after: Callable[[int], None],
     progress: Progress | None,
     should_stop: ShouldStop | None,
-) -> Tensor:
+) -> np.ndarray:
     """Pass every image through the model, for hooks to watch; logits float32 [N, C]. after: called with the number of
     images of each batch, for what the hooks saw to be taken away. Raises as `collect_features`."""
-    logits: list[Tensor] = []
-    with frozen(model) as device, torch.inference_mode():
-        step = batch_size or batch_size_for(device, images.shape[1])
-        for start in distributed.batches(len(images), step):
-            stop_if(should_stop)
-            logits.append(model(to_float(images[start : start + step], device)).float().cpu())
-            after(len(logits[-1]))
-            if progress:
-                progress(min(start + step, len(images)), len(images), "reading features")
-    outputs = _joined(logits)
-    check_finite(outputs)
-    return outputs
+    logits = Collected(_own(model, images, batch_size))
+
+    def keep(found: Tensor) -> None:
+        logits.add(found.numpy())
+        after(len(found))
+
+    each_batch(
+        model,
+        images,
+        keep,
+        batch_size=batch_size,
+        message="reading features",
+        progress=progress,
+        should_stop=should_stop,
+    )
+    found = distributed.gather_array(logits.array())
+    check_all_finite(found)
+    return found
 
 
 def _own(model: nn.Module, images: np.ndarray, batch_size: int | None) -> int:
     """How many of the images this process reads: all of them, unless several share the pass."""
-    step = batch_size or batch_size_for(next(model.parameters()).device, images.shape[1])
-    part = distributed.batches(len(images), step)
-    return min(part.stop, len(images)) - part.start if len(part) else 0
-
-
-def _joined(parts: list[Tensor]) -> Tensor:
-    """[N, …] of what this process has read, or of what all have that share the pass."""
-    return distributed.gather_rows(torch.cat(parts) if parts else torch.empty(0, 0))
+    return distributed.own_rows(len(images), batch_size or batch_size_for(device_of(model), images.shape[1]))
 
 
 class Statistics(NamedTuple):
@@ -206,9 +219,9 @@ def collect_statistics(
         for found in parts.values():
             found.clear()
 
-    with _hooked(None, layers, lambda _, __, found: _sum_up(found, most, seed), parts):
-        outputs = _read(model, images, None, keep, progress, should_stop)
-    return Statistics(outputs.numpy(), distributed.gather_array(kept.array()))
+    with _hooked(model, None, layers, lambda _, __, found: _sum_up(found, most, seed), parts):
+        logits = _read(model, images, None, keep, progress, should_stop)
+    return Statistics(logits, distributed.gather_array(kept.array()))
 
 
 def statistics_width(model: nn.Module) -> int:

@@ -26,6 +26,7 @@ from mspc_core.detectors.catalog import CATALOG
 from mspc_core.detectors.classwise import check_labels
 from mspc_core.detectors.features import batch_norms
 from mspc_core.engine.forward import counting, predict_logits
+from mspc_core.engine.plain import plain_predictions
 from mspc_core.errors import InputError, Progress, ShouldStop
 
 
@@ -73,7 +74,7 @@ class IBDPSC:
         layers = affine_batch_norms(model)
         notes: list[str] = []
         with counting(model) as count:
-            predicted = predict_logits(model, images, should_stop=should_stop).argmax(1)
+            predicted = torch.tensor(plain_predictions(model, images, should_stop=should_stop).predicted)
             rows = np.random.default_rng(config.seed).permutation(len(images))[: config.search_samples]
             rows.sort()
             search = self._search(model, images, labels, rows, layers, progress, should_stop)

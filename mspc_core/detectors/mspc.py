@@ -27,7 +27,6 @@ from mspc_core.engine.device import gradient_batch_for
 from mspc_core.engine.forward import (
     counting,
     frozen,
-    predict_logits,
     scale_images,
     scaled_agreement,
     scaled_majority,
@@ -35,6 +34,7 @@ from mspc_core.engine.forward import (
 )
 from mspc_core.engine.memory import in_pieces
 from mspc_core.engine.pixels import Images, on_device
+from mspc_core.engine.plain import Plain, plain_predictions
 from mspc_core.errors import Progress, ShouldStop, stop_if
 
 _REFERENCE_PIXELS = 32 * 32  # λ and the learning rate were published for masks of this size
@@ -118,8 +118,8 @@ class MSPC:
         generator = np.random.default_rng(config.seed)
         with counting(model) as count, frozen(model) as device:
             pixels = on_device(images, device)
-            logits = predict_logits(model, pixels, should_stop=should_stop)
-            predicted = logits.argmax(1).numpy()
+            base = plain_predictions(model, pixels, should_stop=should_stop)
+            predicted = base.predicted
             mask = torch.ones(images.shape[1:3], device=device)
             masks, flagged_per_round = [mask], []
             for number in range(1, config.rounds + 1):
@@ -138,7 +138,7 @@ class MSPC:
                 if not weights.any():
                     notes.append(f"Round {number} started with no suspicious sample, so the mask was left as it was.")
                     break
-                learned = self._learn_mask(model, pixels, logits, weights, mask, generator, stage, should_stop)
+                learned = self._learn_mask(model, pixels, base, weights, mask, generator, stage, should_stop)
                 if float(learned.max()) < _COLLAPSED:
                     notes.append(
                         f"The mask collapsed to zero in round {number} (the model would see only black), "
@@ -179,7 +179,7 @@ class MSPC:
         self,
         model: nn.Module,
         images: Images,
-        logits: Tensor,
+        base: Plain,
         weights: np.ndarray,
         start: Tensor,
         generator: np.random.Generator,
@@ -211,7 +211,7 @@ class MSPC:
                 most = gradient_batch_for(device, images.shape[1])
                 parts = np.array_split(chunk, -(-len(chunk) // most))
                 groups = _in_groups(scales, max(1, most // len(parts[0])))
-                add_gradient = self._gradient(model, images, logits, mask, parts, share / len(chunk) / len(scales))
+                add_gradient = self._gradient(model, images, base, mask, parts, share / len(chunk) / len(scales))
                 units = [(number, group) for number in range(len(parts)) for group in groups]
                 distributed.accumulate(mask, units, add_gradient)
             optimizer.step()
@@ -224,7 +224,7 @@ class MSPC:
         self,
         model: nn.Module,
         images: Images,
-        logits: Tensor,
+        base: Plain,
         mask: Tensor,
         parts: list[np.ndarray],
         weight: float,
@@ -238,11 +238,11 @@ class MSPC:
             if number not in held:
                 rows = parts[number]
                 held.clear()
-                held[number] = to_float(images[rows], device), logits[torch.from_numpy(rows)].to(device)
-            batch, base = held[number]
+                held[number] = to_float(images[rows], device), base.at(rows).to(device)
+            batch, logits = held[number]
 
             def backward(piece: slice) -> None:
-                divergence = scaled_divergence(model, batch[piece], base[piece], mask, scales, self.config.tau)
+                divergence = scaled_divergence(model, batch[piece], logits[piece], mask, scales, self.config.tau)
                 (divergence.sum() * weight * len(scales)).backward()
 
             in_pieces(model, len(batch), backward)

@@ -5,6 +5,9 @@ A trigger is a detail that a network learns because it is easy. So the second mo
 samples whose loss falls fastest in a short first training: that is how strong triggers betray themselves (Li et al.,
 "Anti-Backdoor Learning", NeurIPS 2021), while dropping easy clean samples costs little. Two halves of the data judge
 each other, so that nobody judges a sample it was trained on.
+
+Where memory runs out in a training, the opinion is not given: steps on half of a batch would be another training,
+because BatchNorm takes its statistics from the batch. Predictions go on in halves.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from torch import nn
 from mspc_core.engine import distributed
 from mspc_core.engine.device import largest_training_batch
 from mspc_core.engine.forward import predict_logits, to_float
+from mspc_core.engine.memory import in_one_piece
 from mspc_core.engine.rows import Collected, pick
 from mspc_core.errors import InputError, Progress, ShouldStop, stop_if
 from mspc_core.models.train import History, TrainConfig, resolve, train_model
@@ -105,7 +109,7 @@ def second_opinion(
 
     images: uint8 [N, H, W, 3]; labels: int64 [N]. shown: bool [N], the samples to train on where something is known of
     them already; then nothing has to be found out by a first training. Raises `Cancelled`, `InputError` (training
-    diverged).
+    diverged, or memory ran out).
     """
     stop_if(should_stop)
     small, sharp = blurred(images), shrunk(images, min(_SHARP, images.shape[1]))
@@ -129,7 +133,7 @@ def second_opinion(
         recipe = TrainConfig(epochs=length, augment=augment, seed=seed + number)
         recipe = resolve(recipe, len(rows), "small-cnn", largest_training_batch(device, data.shape[1]))
         # Training seeds the global generator.
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), in_one_piece():
             history = train_model(model, shown_here, labels[rows], recipe, progress=report, should_stop=should_stop)
         done += size
         return model, history

@@ -28,7 +28,10 @@ from mspc_core.detectors.patterns import Split, split_class
 from mspc_core.detectors.regions import CLASSES_PER_STEP
 from mspc_core.engine import distributed
 from mspc_core.engine.device import gradient_batch_for
-from mspc_core.engine.forward import counting, frozen, predict_logits, to_float
+from mspc_core.engine.forward import counting, device_of, forward_pass, frozen, to_float
+from mspc_core.engine.memory import in_pieces
+from mspc_core.engine.pixels import Images, on_device
+from mspc_core.engine.plain import plain_predictions
 from mspc_core.engine.rows import blocks, pick
 from mspc_core.errors import InputError, Progress, ShouldStop, stop_if
 
@@ -87,9 +90,10 @@ class Pattern:
             raise InputError("The pattern transplant needs steps, rounds and partners of at least 1.")
         scores, rows = np.zeros(len(images)), []
         with counting(model) as count:
-            logits = predict_logits(model, images, should_stop=should_stop)
-            predicted, classes = logits.argmax(1).numpy(), logits.shape[1]
-            learned = self._learn(model, images, predicted, classes, progress, should_stop)
+            pixels = on_device(images, device_of(model))
+            base = plain_predictions(model, pixels, should_stop=should_stop)
+            predicted, classes = base.predicted, base.classes
+            learned = self._learn(model, pixels, predicted, classes, progress, should_stop)
             masks = np.zeros((classes, *images.shape[1:3]), dtype=np.float32)
             small = shrunk(images, min(config.side, images.shape[1]))
             total = sum(part.reshape(len(part), -1).sum(0, dtype=np.float64) for _, part in blocks(small))
@@ -100,7 +104,7 @@ class Pattern:
                 turned, strength = 0.0, 0.0
                 if split is not None:
                     difference = _difference(images, own, split.present)
-                    turned = self._turned(model, images, predicted, int(label), difference)
+                    turned = self._turned(model, pixels, predicted, int(label), difference)
                     scores[own] = turned * split.probability
                     masks[label], strength = difference.mean(2), float(np.abs(difference).max())
                 rows.append(
@@ -126,7 +130,7 @@ class Pattern:
     def _learn(
         self,
         model: nn.Module,
-        images: np.ndarray,
+        images: Images,
         predicted: np.ndarray,
         classes: int,
         progress: Progress | None,
@@ -166,15 +170,18 @@ class Pattern:
         return found
 
     def _gradient(
-        self, model: nn.Module, images: np.ndarray, patterns: Tensor, wanted: Tensor, each: int
+        self, model: nn.Module, images: Images, patterns: Tensor, wanted: Tensor, each: int
     ) -> Callable[[np.ndarray], None]:
         """Adds the gradient of a part of a step's draw, int [B, 2] (see there). wanted: int [G], the classes."""
 
-        def add(part: np.ndarray) -> None:
+        def backward(part: np.ndarray) -> None:
             owner = torch.from_numpy(part[:, 1]).to(patterns.device)
             moved = _added(to_float(images[part[:, 0]], patterns.device), patterns[owner])
             losses = F.cross_entropy(model(moved).float(), wanted[owner], reduction="none")
             (losses.clamp(max=self.config.loss_cap).sum() / each).backward()
+
+        def add(part: np.ndarray) -> None:
+            in_pieces(model, len(part), lambda piece: backward(part[piece]))
 
         return add
 
@@ -190,7 +197,7 @@ class Pattern:
         )
 
     def _turned(
-        self, model: nn.Module, images: np.ndarray, predicted: np.ndarray, label: int, difference: np.ndarray
+        self, model: nn.Module, images: Images, predicted: np.ndarray, label: int, difference: np.ndarray
     ) -> float:
         """Share of other images that take the class once the difference is added to them."""
         config = self.config
@@ -201,7 +208,7 @@ class Pattern:
             pattern = torch.from_numpy(difference).to(device)
             parts = np.array_split(drawn, -(-len(drawn) // (4 * gradient_batch_for(device, images.shape[1]))))
             for number in distributed.share(len(parts)):
-                found = model(_added(to_float(images[parts[number]], device), pattern)).argmax(1)
+                found = forward_pass(model, _added(to_float(images[parts[number]], device), pattern)).argmax(1)
                 hits += int((found == label).sum())
         return distributed.total(hits)[0] / len(drawn)
 

@@ -1,6 +1,8 @@
 """A short training of a fresh copy of the model on the given labels, for detectors that watch how samples are learned.
 
-The model under suspicion only lends its architecture, so this works for a model that someone else trained, too.
+The model under suspicion only lends its architecture, so this works for a model that someone else trained, too. Where
+memory runs out, the detector is left out: steps on half of a batch would be another training, because BatchNorm takes
+its statistics from the batch.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from torch import Tensor, nn
 from mspc_core.engine import distributed
 from mspc_core.engine.device import autocast, largest_training_batch
 from mspc_core.engine.forward import counting, device_of, to_float
+from mspc_core.engine.memory import in_one_piece
+from mspc_core.engine.pixels import on_device
 from mspc_core.engine.rows import will_need
 from mspc_core.errors import InputError, Progress, ShouldStop, stop_if
 
@@ -64,7 +68,8 @@ def train_anew(
     """Train a fresh copy of `model` on images (uint8 [N, H, W, 3]) and labels (int [N], in 0 … classes − 1).
 
     objective: what is minimised, of the mean cross-entropy of a batch. The given model is not changed. Raises
-    `InputError` when a label is no class of the model, or the training diverges at every rate tried; `Cancelled`.
+    `InputError` when a label is no class of the model, the training diverges at every rate tried, or memory runs out;
+    `Cancelled`.
 
     Of several processes the first one trains, and the others get its model (without table and notes).
     """
@@ -96,7 +101,7 @@ def _first_that_converges(
     for attempt in range(_ATTEMPTS):
         rate = recipe.learning_rate / 10**attempt
         learner = fresh_copy(model, recipe.seed)
-        with counting(learner) as count:
+        with counting(learner) as count, in_one_piece():
             table = _train(learner, images, labels, recipe, rate, objective, progress, should_stop)
         equivalents += count.forwards * _EQUIVALENTS_PER_FORWARD
         if table is not None:
@@ -123,7 +128,7 @@ def _train(
     optimizer = torch.optim.SGD(
         learner.parameters(), lr=rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
     )
-    targets = torch.from_numpy(labels.astype(np.int64))
+    targets, pixels = torch.from_numpy(labels.astype(np.int64)), on_device(images, device)
     generator = np.random.default_rng([recipe.seed, 1])
     size = min(recipe.batch_size, largest_training_batch(device, images.shape[1]))
     steps = math.ceil(len(images) / size)
@@ -138,9 +143,9 @@ def _train(
                 if len(rows) < 2:
                     continue  # one image alone has no batch statistics; it is in another batch next epoch
                 wanted = targets[torch.from_numpy(rows)].to(device)
-                will_need(images, rows)
+                will_need(pixels, rows)
                 with autocast(device, True):
-                    logits = learner(to_float(images[rows], device))
+                    logits = learner(to_float(pixels[rows], device))
                 loss = F.cross_entropy(logits.float(), wanted)
                 optimizer.zero_grad(set_to_none=True)
                 objective(loss).backward()

@@ -24,7 +24,8 @@ from mspc_core.detectors.catalog import CATALOG
 from mspc_core.detectors.features import collect_features
 from mspc_core.detectors.relearn import Recipe, train_anew
 from mspc_core.detectors.thresholds import one_class_note, top_share
-from mspc_core.engine.forward import counting, predict_logits
+from mspc_core.engine.forward import counting
+from mspc_core.engine.plain import plain_predictions
 from mspc_core.engine.rows import blocks
 from mspc_core.errors import InputError, Progress, ShouldStop
 from mspc_core.models.zoo import feature_layer
@@ -86,7 +87,7 @@ class SDFCT:
         notes: list[str] = []
         if config.epochs:
             with counting(model) as checking:
-                classes = predict_logits(model, images, should_stop=should_stop).shape[1]
+                classes = plain_predictions(model, images, should_stop=should_stop).classes
             learner, _, equivalents, notes = train_anew(
                 model,
                 images,

@@ -14,7 +14,8 @@ from torch import nn
 
 from mspc_core.detectors.base import SCALES, Artifacts, CleanData, Needs, Threshold
 from mspc_core.detectors.catalog import CATALOG
-from mspc_core.engine.forward import counting, predict_logits, scaled_agreement
+from mspc_core.engine.forward import counting, scaled_agreement
+from mspc_core.engine.plain import plain_predictions
 from mspc_core.errors import Progress, ShouldStop
 
 
@@ -35,8 +36,9 @@ def agreement_over_scales(
     should_stop: ShouldStop | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Predicted class of each image, int64 [N], and whether each scale keeps it, bool [N, S]. The mean over the scales
-    is SPC. Costs 1 + S forwards an image. Raises `InputError` where the model gives NaN, and `Cancelled`."""
-    predicted = predict_logits(model, images, should_stop=should_stop).argmax(1).numpy()
+    is SPC. Costs S forwards an image beside the plain predictions. Raises `InputError` where the model gives NaN, and
+    `Cancelled`."""
+    predicted = plain_predictions(model, images, should_stop=should_stop).predicted
     agreement = scaled_agreement(model, images, predicted, scales, progress=progress, should_stop=should_stop)
     return predicted, agreement
 

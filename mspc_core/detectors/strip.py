@@ -19,7 +19,9 @@ from mspc_core.detectors.catalog import CATALOG
 from mspc_core.detectors.thresholds import normal_tail, one_class_note
 from mspc_core.engine import distributed
 from mspc_core.engine.device import batch_size_for
-from mspc_core.engine.forward import counting, frozen, predict_logits, to_float
+from mspc_core.engine.forward import counting, forward_pass, frozen, to_float
+from mspc_core.engine.pixels import batches, on_device
+from mspc_core.engine.plain import plain_predictions
 from mspc_core.errors import InputError, Progress, ShouldStop, stop_if
 
 
@@ -69,7 +71,7 @@ class STRIP:
         if len(images) < 2:
             raise InputError("STRIP lays images over each other, so it needs at least two: scan more images.")
         with counting(model) as count:
-            predicted = predict_logits(model, images, should_stop=should_stop).argmax(1).numpy()
+            predicted = plain_predictions(model, images, should_stop=should_stop).predicted
             overlays = draw_overlays(len(images), self.config.overlays, self.config.seed)
             entropy = mean_entropy(
                 model, images, overlays, self.config.weight, progress=progress, should_stop=should_stop
@@ -117,17 +119,18 @@ def mean_entropy(
 
     images: uint8 [N, H, W, 3]; overlays: rows of `images`, int [N, K].
     """
-    entropy = np.zeros(len(images))
+    found, done = [np.zeros(0)], 0
     with frozen(model) as device, torch.inference_mode():
-        step = max(1, batch_size_for(device, images.shape[1]) // overlays.shape[1])
-        own = distributed.batches(len(images), step)
-        for start in own:
+        pixels, count = on_device(images, device), overlays.shape[1]
+        step = max(1, batch_size_for(device, images.shape[1]) // count)
+        starts = distributed.batches(len(images), step)
+        for chunk, own in batches(pixels, np.arange(len(images)), starts, step, device):
             stop_if(should_stop)
-            chunk = overlays[start : start + step]
-            bottom = to_float(images[start : start + step], device).repeat_interleave(chunk.shape[1], dim=0)
-            top = to_float(images[chunk.ravel()], device)
-            found = entropy_bits(model((bottom + weight * top).clamp_(0.0, 1.0)).float().cpu())
-            entropy[start : start + len(chunk)] = found.view(chunk.shape).mean(1).numpy()
+            mixed = to_float(pixels[overlays[chunk].ravel()], device).mul_(weight)  # [B · K, 3, H, W]
+            mixed.unflatten(0, (len(chunk), count)).add_(to_float(own, device).unsqueeze(1))
+            entropy = entropy_bits(forward_pass(model, mixed.clamp_(0.0, 1.0)).float().cpu())
+            found.append(entropy.view(len(chunk), count).mean(1).numpy())
+            done += len(chunk) * distributed.size()  # the others are about as far
             if progress:
-                progress(min(start + step, len(images)), len(images), "laying other images over each")
-    return distributed.gather_array(entropy[own.start : own.stop])
+                progress(min(done, len(images)), len(images), "laying other images over each")
+    return distributed.gather_array(np.concatenate(found))

@@ -35,9 +35,10 @@ from mspc_core.detectors.regions import (
 )
 from mspc_core.engine import distributed
 from mspc_core.engine.device import batch_size_for, gradient_batch_for
-from mspc_core.engine.forward import counting, device_of, forward_pass, frozen, predict_logits, to_float
+from mspc_core.engine.forward import counting, device_of, forward_pass, frozen, to_float
 from mspc_core.engine.memory import in_pieces
 from mspc_core.engine.pixels import Images, on_device
+from mspc_core.engine.plain import plain_predictions
 from mspc_core.errors import Progress, ShouldStop, stop_if
 
 _REFERENCE_PIXELS = 32 * 32  # prices are per pixel of an image of this size,
@@ -107,9 +108,9 @@ class Transplant:
 
         with counting(model) as count:
             pixels = on_device(images, device_of(model))
-            logits = predict_logits(model, pixels, should_stop=should_stop)
-            predicted = logits.argmax(1).numpy()
-            masks = self._learn_masks(model, pixels, logits, half(0, "learning one mask a class"), should_stop)
+            base = plain_predictions(model, pixels, should_stop=should_stop)
+            predicted, learning = base.predicted, half(0, "learning one mask a class")
+            masks = self._learn_masks(model, pixels, predicted, base.classes, learning, should_stop)
             regions = np.stack([cut_region(mask, self.config.cut) for mask in masks])
             scores = self._score(model, pixels, predicted, regions, half(steps, "transplanting regions"), should_stop)
         self.decision_scores_ = scores
@@ -127,23 +128,23 @@ class Transplant:
         self,
         model: nn.Module,
         images: Images,
-        logits: Tensor,
+        predicted: np.ndarray,
+        classes: int,
         progress: Progress,
         should_stop: ShouldStop | None,
     ) -> np.ndarray:
         """All classes' masks together, float32 [C, H, W]; a class nobody is predicted as keeps a mask of zeros."""
         config, (height, width) = self.config, images.shape[1:3]
         generator = np.random.default_rng(config.seed)
-        predicted = logits.argmax(1).numpy()
         partners = draw_partners(predicted, config.partners, config.seed + 1)
         members = {int(c): np.flatnonzero(predicted == c) for c in np.unique(predicted)}
         cells = (cells_along(height, config.cell), cells_along(width, config.cell))
-        masks = torch.zeros(logits.shape[1], height, width)
+        masks = torch.zeros(classes, height, width)
         if len(members) < 2:
             return masks.numpy()
         steps = config.steps * max(1, round(len(members) / CLASSES_PER_STEP))
         with frozen(model) as device:
-            grid = torch.zeros(logits.shape[1], 1, *cells, device=device)
+            grid = torch.zeros(classes, 1, *cells, device=device)
             grid[list(members)] = 1.0
             grid.requires_grad_(True)
             # A cell's gradient shrinks as their number grows; the rate makes up for it.

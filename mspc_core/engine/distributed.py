@@ -165,6 +165,12 @@ def batches(count: int, step: int) -> range:
     return range(own.start * step, own.stop * step, step)
 
 
+def own_rows(count: int, step: int) -> int:
+    """How many of `count` samples are in this process's batches: all, unless several share the pass."""
+    own = batches(count, step)
+    return min(own.stop, count) - own.start if len(own) else 0
+
+
 def gather_rows(own: Tensor) -> Tensor:
     """The rows [n_r, …] of every process, one after the other, on the CPU: [N, …]. A process may have none, and then
     need not know their shape."""

@@ -6,7 +6,7 @@ scaling happens in pixel space as SPC demands (Guo et al., SCALE-UP, ICLR 2023).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -64,7 +64,7 @@ def frozen(model: nn.Module) -> Iterator[torch.device]:
         parameter.requires_grad_(False)
     device = device_of(model)
     try:
-        with autocast(device, getattr(model, _HALF_ALLOWED, True)):
+        with autocast(device, half_allowed(model)):
             yield device
     finally:
         model.train(training)
@@ -75,6 +75,11 @@ def frozen(model: nn.Module) -> Iterator[torch.device]:
 def allow_half(model: nn.Module, allowed: bool) -> None:
     """Say whether passes of this model (and copies of it) may use mixed precision where the device has it."""
     setattr(model, _HALF_ALLOWED, allowed)
+
+
+def half_allowed(model: nn.Module) -> bool:
+    """May passes of this model use mixed precision where the device has it?"""
+    return bool(getattr(model, _HALF_ALLOWED, True))
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -118,19 +123,44 @@ def predict_logits(
 
     Raises `InputError` when the model gives NaN or infinity, which would make every later number meaningless.
     """
+    found: list[Tensor] = []
+    each_batch(
+        model,
+        images,
+        found.append,
+        indices=indices,
+        batch_size=batch_size,
+        progress=progress,
+        should_stop=should_stop,
+    )
+    logits = distributed.gather_rows(torch.cat(found) if found else torch.empty(0, 0))  # [N, C]
+    check_finite(logits)
+    return logits
+
+
+def each_batch(
+    model: nn.Module,
+    images: Images,
+    keep: Callable[[Tensor], None],
+    *,
+    indices: np.ndarray | None = None,
+    batch_size: int | None = None,
+    message: str = "predicting",
+    progress: Progress | None = None,
+    should_stop: ShouldStop | None = None,
+) -> None:
+    """Pass every image (or `indices`, in their order) through the model: of several processes that share the pass,
+    each its own part. keep: gets the logits of each batch, float32 [B, C] on the CPU."""
     rows = np.arange(len(images)) if indices is None else indices
-    found, done = [], 0
+    done = 0
     with frozen(model) as device, torch.inference_mode():
         step = batch_size or batch_size_for(device, images.shape[1])
         for chunk, pixels in batches(images, rows, distributed.batches(len(rows), step), step, device):
             stop_if(should_stop)
-            found.append(forward_pass(model, to_float(pixels, device)).float().cpu())
+            keep(forward_pass(model, to_float(pixels, device)).float().cpu())
             done += len(chunk) * distributed.size()  # the others are about as far
             if progress:
-                progress(min(done, len(rows)), len(rows), "predicting")
-    logits = distributed.gather_rows(torch.cat(found) if found else torch.empty(0, 0))  # [N, C]
-    check_finite(logits)
-    return logits
+                progress(min(done, len(rows)), len(rows), message)
 
 
 def check_finite(logits: Tensor) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
 
-from mspc_core.errors import InputError, out_of_memory
+from mspc_core.errors import MEMORY, InputError, out_of_memory
 
 _Found = TypeVar("_Found")
 # Images that fitted after a back-off, for passes without and with gradients: a pass of hundreds of batches should fail
@@ -46,6 +47,21 @@ def in_pieces(model: nn.Module, count: int, work: Callable[[slice], _Found]) -> 
         known[gradients] = size // 2
         _give_back()
     return found
+
+
+@contextmanager
+def in_one_piece() -> Iterator[None]:
+    """For work that smaller pieces would change, such as a training step: BatchNorm's statistics are those of its
+    batch. Raises `InputError` where memory runs out inside the block."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+    else:
+        return
+    _give_back()
+    raise InputError(MEMORY)
 
 
 def _give_back() -> None:

@@ -18,9 +18,11 @@ _AHEAD = 2  # batches in preparation while one is computed
 
 
 class DeviceImages:
-    """uint8 [N, H, W, 3] in the device's memory, read like an array: `images[rows]` is a uint8 tensor there."""
+    """uint8 [N, H, W, 3] in the device's memory, read like an array: `images[rows]` is a uint8 tensor there. source:
+    the array that they were copied from."""
 
     def __init__(self, images: np.ndarray, device: torch.device) -> None:
+        self.source = images
         self.shape: tuple[int, ...] = images.shape
         self._pixels = torch.empty(images.shape, dtype=torch.uint8, device=device)
         step = max(1, _UPLOAD_BYTES // max(1, images[:1].nbytes))

@@ -45,17 +45,24 @@ class Work:
     """Images that pass the scanned model: forward alone, forward with scaled pixels, with a gradient to the input, in
     training (of this architecture). small: side → images in training of the small CNN; small_sets: side → how many
     different images that training has. equivalents: as the detector will report, (lowest, expected, highest). flops: of
-    arithmetic outside of any network. bytes_each: kept for each sample while it works."""
+    arithmetic outside of any network. bytes_each: kept for each sample while it works. shared: of the forwards, those
+    of the images as they are, which the first detector that needs them makes for all (`mspc_core.engine.plain`)."""
 
     forwards: float = 0.0
     scaled: float = 0.0
     gradients: float = 0.0
     trained: float = 0.0
+    shared: float = 0.0
     small: dict[int, float] = field(default_factory=dict)
     small_sets: dict[int, int] = field(default_factory=dict)
     equivalents: tuple[float, float, float] = (0.0, 0.0, 0.0)
     flops: float = 0.0
     bytes_each: float = 0.0
+
+    def after_another(self) -> Work:
+        """The same, where another detector has made the shared passes."""
+        low, expected, high = (count - self.shared for count in self.equivalents)
+        return replace(self, forwards=self.forwards - self.shared, shared=0.0, equivalents=(low, expected, high))
 
 
 def _plain(
@@ -75,12 +82,12 @@ def _plain(
 
 
 def spc(facts: Facts, config: Any) -> Work:
-    return _plain(facts.images, facts.images * len(config.scales))
+    return _plain(facts.images, facts.images * len(config.scales), shared=facts.images)
 
 
 def spc_limited(facts: Facts, config: Any) -> Work:
     images = facts.images + int(facts.clean.sum())
-    return _plain(images, images * len(config.scales))
+    return _plain(images, images * len(config.scales), shared=facts.images)
 
 
 def mspc(facts: Facts, config: Any) -> Work:
@@ -96,33 +103,34 @@ def mspc(facts: Facts, config: Any) -> Work:
     rounds = config.rounds
     low = n + 1 + n * scales + n * needed  # the first round may find nothing
     high = n + 1 + n * scales + rounds * (n * scales + 2 * most)
-    work = _plain(n + 1, rounds * majority + n * scales, rounds * learned)
+    work = _plain(n + 1, rounds * majority + n * scales, rounds * learned, shared=n)
     return replace(work, equivalents=(low, work.equivalents[1], high))
 
 
 def transplant(facts: Facts, config: Any) -> Work:
     n, classes = facts.images, len(facts.sizes)
     if classes < 2:
-        return _plain(n)
+        return _plain(n, shared=n)
     steps = config.steps * max(1, round(classes / CLASSES_PER_STEP))
     joint = min(classes, CLASSES_PER_STEP)
     each = max(2, config.images_per_step // joint)
     drawn = steps * joint * float(np.minimum(each, facts.sizes).mean())
     scored = float(config.partners * n) / classes  # one class has a region
-    return _plain(n + scored, gradients=drawn, spread=(scored, config.partners * n - scored), bytes_each=600.0)
+    spread = (scored, config.partners * n - scored)
+    return _plain(n + scored, gradients=drawn, spread=spread, bytes_each=600.0, shared=n)
 
 
 def pattern(facts: Facts, config: Any) -> Work:
     n, classes = facts.images, len(facts.sizes)
     if classes < 2:
-        return _plain(n)
+        return _plain(n, shared=n)
     groups = [min(CLASSES_PER_STEP, classes - start) for start in range(0, classes, CLASSES_PER_STEP)]
     drawn = config.steps * sum(group * max(2, config.images_per_step // group) for group in groups)
     tried = float(np.minimum(config.partners, n - facts.sizes).sum())
     side = min(config.side, facts.side)
     flops = config.rounds * n * side * side * 3 * 60.0  # Fourier transforms
     kept = 0.0 if side == facts.side else 3.0 * side * side
-    return _plain(n + tried, gradients=drawn, spread=(tried, 0.0), flops=flops, bytes_each=kept)
+    return _plain(n + tried, gradients=drawn, spread=(tried, 0.0), flops=flops, bytes_each=kept, shared=n)
 
 
 def mixture(facts: Facts, config: Any) -> Work:
@@ -163,22 +171,22 @@ def second_opinion(facts: Facts, config: Any) -> Work:
 
 
 def strip(facts: Facts, config: Any) -> Work:
-    return _plain(facts.images * (1 + config.overlays), bytes_each=16.0 * config.overlays)
+    return _plain(facts.images * (1 + config.overlays), bytes_each=16.0 * config.overlays, shared=facts.images)
 
 
 def sdfct(facts: Facts, config: Any) -> Work:
     n = facts.images
     checking = n if config.epochs else 0
-    work = _plain(checking + n * (1 + config.transformations), trained=n * config.epochs)
+    work = _plain(checking + n * (1 + config.transformations), trained=n * config.epochs, shared=checking)
     return replace(work, bytes_each=8.0 * facts.features)
 
 
 def abl(facts: Facts, config: Any) -> Work:
-    return _plain(2 * facts.images, trained=facts.images * config.epochs)
+    return _plain(2 * facts.images, trained=facts.images * config.epochs, shared=facts.images)
 
 
 def cognitive_distillation(facts: Facts, config: Any) -> Work:
-    return _plain(facts.images, gradients=facts.images * config.steps)
+    return _plain(facts.images, gradients=facts.images * config.steps, shared=facts.images)
 
 
 def ibd_psc(facts: Facts, config: Any) -> Work:
@@ -186,14 +194,15 @@ def ibd_psc(facts: Facts, config: Any) -> Work:
     versions = min(config.versions, facts.norms)
     search = found * min(facts.norms, 3)
     most = found * facts.norms
-    return _plain(n * (1 + versions) + search, spread=(search - found + n * (versions - 1), most - search))
+    spread = (search - found + n * (versions - 1), most - search)
+    return _plain(n * (1 + versions) + search, spread=spread, shared=n)
 
 
 def beatrix(facts: Facts, config: Any) -> Work:
     n, trusted = facts.images, int(np.minimum(facts.clean, config.trusted).sum())
     channels = min(config.channels, max(1, facts.features))
     flops = 2.0 * n * len(config.orders) * channels**2 * 60
-    return _plain(2 * n + 1 + trusted, spread=(n + trusted, 0.0), flops=flops)
+    return _plain(2 * n + 1 + trusted, spread=(n + trusted, 0.0), flops=flops, shared=n)
 
 
 def scan_cov(facts: Facts, config: Any) -> Work:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -114,7 +114,7 @@ def estimate(config: ScanConfig, dataset: Dataset, clock: Callable[[], float] = 
         Stage("data", title, _BEGIN + reading, (0, 0, 0), memory(0)),
         Stage("model", "Model", model_seconds, (0, 0, 0), memory(0)),
     ]
-    for name, work in works.items():
+    for name, work in after_each_other(works).items():
         low, expected, high = map(round, work.equivalents)
         seconds = seconds_of(work, prices)
         stages.append(Stage(name, CATALOG[name].title, seconds, (low, expected, high), memory(work.bytes_each)))
@@ -133,6 +133,15 @@ def estimate(config: ScanConfig, dataset: Dataset, clock: Callable[[], float] = 
         device_mib=on_device,
         not_run=not_run,
     )
+
+
+def after_each_other(works: Mapping[str, Work]) -> dict[str, Work]:
+    """Works in this order: the first one that makes passes which all share makes them for the others."""
+    found, made = {}, False
+    for name, work in works.items():
+        found[name] = work.after_another() if made else work
+        made = made or work.shared > 0
+    return found
 
 
 def seconds_of(work: Work, prices: Prices) -> float:
