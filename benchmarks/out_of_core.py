@@ -32,7 +32,7 @@ from mspc_core import atomic, home, runs
 from mspc_core.data.store import Dataset, open_dataset
 
 SIZE, CLASSES, BLOCK = 224, 10, 500
-LARGE = ("mixture", "pattern", "spectral_signatures", "spc", "transplant", "mspc")
+LARGE = ("mixture", "spectral_signatures", "pattern", "transplant", "spc", "mspc")  # the cheapest first
 HEAVY = ("second_opinion", "sdfct", "flare", "abl")
 _LINES = (("anonymous", "RssAnon"), ("file", "RssFile"), ("resident", "VmRSS"), ("largest", "VmHWM"))
 

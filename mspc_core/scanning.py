@@ -23,7 +23,7 @@ from mspc_core.data.store import Dataset, open_dataset
 from mspc_core.detectors.base import CleanData, Detector, config_as_json
 from mspc_core.detectors.mspc import PRESETS
 from mspc_core.engine import distributed
-from mspc_core.engine.device import choose_threads, resolve_device
+from mspc_core.engine.device import choose_threads, give_back_freed_memory, resolve_device
 from mspc_core.engine.plain import sharing
 from mspc_core.engine.precision import Precision
 from mspc_core.engine.rows import mapped_pages_given_back, pick, watch
@@ -252,6 +252,7 @@ def _detector_stage(
 ) -> None:
     detector = detector_of(config, name)
     progress = reporter.stage(name, f"running {detector.title}")
+    give_back_freed_memory()  # what training or another detector needed most
     begun = time.perf_counter()
     with distributed.step("detector", detector=name):
         detector.fit(model, images, labels=labels, clean=clean, progress=progress, should_stop=reporter.should_stop)

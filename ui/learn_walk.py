@@ -37,9 +37,10 @@ def number_of(text: str | None, steps: int) -> tuple[int, str]:
     """The step that a URL names, from 1, and what was wrong with it in words (Markdown; empty if nothing was)."""
     if text is None:
         return 1, ""
-    if not re.fullmatch(r"-?[0-9]{1,9}", text.strip()):
+    stripped = text.strip()
+    if not re.fullmatch(r"-?[0-9]{1,9}", stripped):
         return 1, f"There is no step “{plain(text, 20)}”: this is the first one."
-    wanted = int(text)
+    wanted = int(stripped)  # `int` itself strips fewer characters than `strip`
     if wanted < 1:
         return 1, f"There is no step {wanted}: this is the first one."
     if wanted > steps:

@@ -20,7 +20,7 @@ from sklearn.covariance import ledoit_wolf_shrinkage
 
 _MOST_APART = 50  # classes; with more, one is so small a part that leaving it out changes little
 _MOST_READ = 50_000  # samples that the shrinkage is worked out from,
-_MOST_VALUES = 50_000 * 512  # and values: 200 MB
+_MOST_VALUES = 25_000 * 512  # and values: 100 MB, and as much again while it is worked out
 _TINY = 1e-12
 
 

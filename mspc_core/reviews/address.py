@@ -76,7 +76,7 @@ def _for_pg8000(url: URL) -> tuple[URL, dict[str, Any]]:
 
 
 def _seconds(asked: object) -> int:
-    return int(asked) if isinstance(asked, str) and asked.isdigit() and int(asked) else _WAIT
+    return int(asked) if isinstance(asked, str) and asked.isdecimal() and int(asked) else _WAIT
 
 
 def without_password(text: str, url: URL) -> str:

@@ -46,6 +46,21 @@ class Defect(AssertionError):  # noqa: N818  (a finding, not a failure of the te
     """The product did what it must not do."""
 
 
+def lay(folder: Path, case: Case) -> None:
+    """Write a case's files below `folder`, in place of those of the case before it."""
+    for name in ("case", "home"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+        (folder / name).mkdir()
+    for name, content in case.files.items():
+        path = folder / (name if name.startswith("home/") else f"case/{name}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, Link):
+            path.unlink(missing_ok=True)
+            path.symlink_to(content.target)
+        else:
+            path.write_bytes(content)
+
+
 class Guard:
     """Runs cases in a worker process that is started again when a case ends it. bare: without loading the product."""
 
@@ -60,7 +75,7 @@ class Guard:
 
     def run(self, target: str, case: Case, group: str = "") -> dict[str, Any]:
         """The worker's answer, kept in `records` under its group. Raises `Defect`."""
-        self._lay(case)
+        lay(self.folder, case)
         answer = self._ask({"target": target, "options": case.options})
         self.records.setdefault(group or target, []).append(answer)
         if answer["outcome"] == "defect":
@@ -103,19 +118,6 @@ class Guard:
                 if stream is not None:
                     stream.close()
             self._process = None
-
-    def _lay(self, case: Case) -> None:
-        for name in ("case", "home"):
-            shutil.rmtree(self.folder / name, ignore_errors=True)
-            (self.folder / name).mkdir()
-        for name, content in case.files.items():
-            path = self.folder / (name if name.startswith("home/") else f"case/{name}")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if isinstance(content, Link):
-                path.unlink(missing_ok=True)
-                path.symlink_to(content.target)
-            else:
-                path.write_bytes(content)
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         process = self._started()

@@ -278,6 +278,7 @@ class TestAddress:
             ("12", 11, "last"),
             ("999999999999", 1, "first"),
             ("two", 1, "first"),
+            (" 5\x1d", 5, ""),
             ("", 1, "first"),
             ("<b>2</b>", 1, "first"),
         ],

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import answers_table, costs_plot, costs_table, out_of_core_table, scale_table
+from benchmarks import answers_table, costs_plot, costs_table, out_of_core_table, scale_table, startup
 from benchmarks.costs_curves import fitted
 from mspc_core import atomic
 
@@ -18,7 +18,14 @@ def test_the_page_has_the_measured_tables() -> None:
     page = (ROOT / scale_table.PAGE).read_text(encoding="utf-8")
     assert scale_table.filled(page, atomic.read_json(ROOT / scale_table.RESULT)) == page
     assert answers_table.filled(page, atomic.read_json(ROOT / answers_table.RESULT)) == page
+    assert startup.filled(page, atomic.read_json(ROOT / startup.RESULT)) == page
     assert costs_table.filled(page, atomic.read_json(ROOT / costs_table.RESULT)) == page
+
+
+def test_a_start_is_measured_in_processes_of_their_own() -> None:
+    busy = startup.imported("sum(i * i for i in range(10**6))")
+    assert busy["cpu"] > startup.imported("pass")["cpu"] > 0
+    assert busy["wall"] >= 0.9 * busy["cpu"], "one thread"
 
 
 def test_the_page_says_what_the_server_holds() -> None:
