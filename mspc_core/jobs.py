@@ -33,6 +33,7 @@ from mspc_core.job_status import INHERITED_LOCK, JobStatus, handed_over, held, l
 from mspc_core.reporter import Reporter
 
 __all__ = ["JobStatus", "Reporter", "cancel", "create", "fail", "prepare", "read_config", "read_status", "run", "start"]
+STAMP = "%Y%m%d-%H%M%S"  # local time, with which the names of job folders begin
 
 
 class _Interrupted(BaseException):
@@ -43,7 +44,7 @@ class _Interrupted(BaseException):
 def create(parent: Path, config: dict[str, Any], label: str, fill: Callable[[Path], object] | None = None) -> Path:
     """A new job folder `<time>-<label>-<random>` under `parent`, queued but not started. It appears whole, with what
     `fill` writes into it besides its configuration."""
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    stamp = datetime.now().strftime(STAMP)
     folder = parent / f"{stamp}-{home.name_from(label)[:40]}-{secrets.token_hex(2)}"
     parent.mkdir(parents=True, exist_ok=True)
     atomic.sweep(parent)

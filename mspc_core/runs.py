@@ -12,10 +12,12 @@ map/              the model's features of each sample, and maps of them   (`mspc
 from __future__ import annotations
 
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 # Quick ones first: the histogram is there early, and so is a first verdict.
 DEFAULT_DETECTORS = ("spc", "mixture", "pattern", "transplant", "mspc", "second_opinion")
 DEMO = "demo"
+_STAMPED = re.compile(r"\d{8}-\d{6}-")  # the names that `jobs.create` gives
 
 
 @dataclass(frozen=True)
@@ -220,7 +223,19 @@ def open_run(name: str) -> Run:
 
 def list_runs() -> list[Run]:
     """All runs in the home folder, newest first."""
-    return [Run(folder) for folder in jobs.folders_in(home.runs_folder()) if (folder / "config.json").is_file()]
+    found = [Run(folder) for folder in jobs.folders_in(home.runs_folder()) if (folder / "config.json").is_file()]
+    return sorted(found, key=_made, reverse=True)
+
+
+def _made(run: Run) -> str:
+    """When a run was made, as most names begin with it; what has a name of somebody's own (`--out`) is as old as its
+    status says. A run without a readable one comes last."""
+    if _STAMPED.match(run.id):
+        return run.id
+    try:
+        return datetime.fromtimestamp(run.status().created).strftime(jobs.STAMP)
+    except (InputError, ValueError, OverflowError, OSError):
+        return ""
 
 
 def check_same_data(dataset: Dataset, config: ScanConfig) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from mspc_core import runs, work
+from mspc_core import home, runs, work
 from mspc_core.data.store import Dataset, list_datasets
 from mspc_core.runs import DEFAULT_DETECTORS, Run, ScanConfig
 from tests.ui.conftest import REPOSITORY, make_dataset, make_run, set_status
@@ -334,6 +334,19 @@ def test_the_form_knows_every_normalisation() -> None:
     from ui.scan_form import NORMALISATIONS
 
     assert set(NORMALISATIONS) == {"auto", "data", *KNOWN}
+
+
+def test_the_newest_run_comes_first_whatever_its_name(tiny_dataset: Dataset, open_page: Callable[..., AppTest]) -> None:
+    """A run with a name of somebody's own (`scan --out`) is as old as its status says, not as its first letter."""
+    config = ScanConfig(source="tiny", dataset="tiny")
+    old, older, broken = (runs.create_run(config, home.runs_folder() / name) for name in ("zebra", "older", "zz"))
+    set_status(old, "finished", created=1_700_000_000.0)
+    set_status(older, "finished", created=1_600_000_000.0)
+    (broken.folder / "status.json").write_text("[]")
+    new = runs.create_run(config)
+    set_status(new, "failed")
+    assert [run.id for run in runs.list_runs()] == [new.id, "zebra", "older", "zz"]
+    assert open_page("home").query_params["run"] == new.id
 
 
 def test_runs_with_equal_labels_can_be_told_apart(tiny_dataset: Dataset) -> None:
