@@ -46,6 +46,8 @@ def verdict_line(run: Run) -> None:
         )
     else:
         what = f"No test has a case against the {verdict.get('scanned', 0):,} images."
+        if not summary.get("complete"):  # a test that is still to come may find what these cannot see
+            words, icon, colour = "No evidence so far", ":material/hourglass_top:", "gray"
     rest = verdicts.rests_on(summary)
     if rest:
         what += f" {rest}" if not status.active else " Not all of its tests have finished."

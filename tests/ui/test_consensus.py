@@ -102,6 +102,11 @@ class TestVerdict:
         set_status(run, "running")
         monkeypatch.setattr(job_status, "locked", lambda _: True)
         assert "Not all of its tests have finished." in text_of(clean(open_page("scores", run=run.id)))
+        quiet(run)
+        run.save_summary({**run.summary(), "complete": False})
+        text = text_of(clean(open_page("scores", run=run.id)))
+        assert "No evidence so far" in text
+        assert "No evidence found" not in text, "a green badge would speak for tests that are still to come"
 
 
 class TestPicker:
