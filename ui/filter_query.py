@@ -119,7 +119,7 @@ def chips(wanted: SampleFilter, labels: Sequence[str]) -> list[Chip]:
     found += _each("detectors", names, wanted.flagged_by, lambda rest: replace(wanted, flagged_by=rest))
     if wanted.decisions:
         words = " or ".join(DECISIONS[name] for name in wanted.decisions)
-        found.append(Chip(words, replace(wanted, decisions=())))
+        found.append(Chip(f"decision: {words}", replace(wanted, decisions=())))
     if wanted.disagreement:
         found.append(Chip("detectors disagree", replace(wanted, disagreement=False)))
     for name, low, high in wanted.ranges:

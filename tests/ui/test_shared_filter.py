@@ -69,6 +69,7 @@ def test_decisions_are_followed(open_page: OpenPage, tiny_run: Run) -> None:
     first = str(tiny_run.scores()["sample_id"].iloc[0])
     at = open_page("review", run=tiny_run.id, decision="keep")
     assert "**0** of 48 images" in text_of(at)
+    assert "decision: keep" in [button.label for button in at.button], "a chip named keep would look like the decision"
     ReviewStore().decide(tiny_run.id, [first], "keep")
     assert "**1** of 48 images" in text_of(at.run())
 
