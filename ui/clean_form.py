@@ -111,7 +111,7 @@ def show_plan(run: Run, planned: Plan) -> None:
         ]
     )
     hit = int((table["remove"] > 0).sum())
-    with st.expander(f"By class: {hit} of {len(table)} lose images", icon=":material/table:", expanded=hit > 0):
+    with st.expander(f"By class: {hit} of {len(table)} affected", icon=":material/table:", expanded=hit > 0):
         config: dict[str, Any] = {
             "share removed": st.column_config.ProgressColumn(min_value=0, max_value=1, format="percent")
         }

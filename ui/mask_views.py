@@ -131,7 +131,10 @@ def strongest(scores: pd.DataFrame, number: int | None, most: int, shown: View) 
     by = filters.default_sort(scores)
     if number is not None and "transplant_score" in scores:
         by = "transplant_score"
-    for flags, words in ((filters.suspects_of, "strongest suspect"), (filters.flagged_by_any, "flagged image")):
+    for flags, words in (
+        (filters.suspects_of, "strongest suspect"),
+        (filters.flagged_by_any, "strongest flagged image"),
+    ):
         chosen = allowed[flags(scores)[allowed]]
         if len(chosen):
             return filters.ordered(scores, chosen, by)[:most], words

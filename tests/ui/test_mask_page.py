@@ -384,7 +384,7 @@ class TestParts:
         assert rows["suspect"].all()
         assert rows["transplant_score"].is_monotonic_decreasing
         calm = scores.assign(suspect=False)
-        assert mask_views.strongest(calm, TARGET, 3, everything)[1] == "flagged image"
+        assert mask_views.strongest(calm, TARGET, 3, everything)[1] == "strongest flagged image"
         assert len(mask_views.strongest(scores, TARGET, 3, View(SampleFilter(), np.zeros(0, np.int64), "x"))[0]) == 0
 
     def test_the_others_are_neither_suspects_nor_of_the_class(self, tiny_run: Run) -> None:
