@@ -208,14 +208,12 @@ def _range_controls(run: Run, names: list[str], wanted: SampleFilter) -> None:
 
 
 def _keep(run: Run, wanted: SampleFilter) -> None:
-    """Write the filter to the session and to the address."""
+    """Write the filter to the session and to the address: in one step, for each is one more for the back button."""
     st.session_state[_KEPT] = (run.id, wanted)
-    query = to_query(wanted)
-    for key in KEYS:
-        if key not in query and key in st.query_params:
-            del st.query_params[key]
-        elif key in query and st.query_params.get(key) != query[key]:
-            st.query_params[key] = query[key]
+    before = st.query_params.to_dict()
+    others = {key: value for key, value in before.items() if key not in KEYS}
+    if (after := others | to_query(wanted)) != before:
+        st.query_params.from_dict(after)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

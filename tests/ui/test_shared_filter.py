@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from streamlit.runtime.state.query_params import QueryParams
 from streamlit.testing.v1 import AppTest
 
 from mspc_core import picks
@@ -42,6 +43,20 @@ def test_it_goes_along_to_other_pages_and_to_a_new_window(open_page: OpenPage, t
     assert at.query_params["show"] == "flagged"
     again = open_page("review", run=tiny_run.id, show="flagged")
     assert again.segmented_control("filter-show").value == "flagged"
+
+
+def test_the_address_gets_the_whole_filter_at_once(
+    open_page: OpenPage, tiny_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every change of the address is a step of the browser's back button."""
+    at = open_page("review", run=tiny_run.id, show="flagged", by="spc", disagree="1")
+    mine = {"show", "by", "disagree"}
+    for name in mine:  # a click in the navigation comes without them
+        del at.query_params[name]
+    sent: list[set[str]] = []
+    monkeypatch.setattr(QueryParams, "_send_query_param_msg", lambda query: sent.append(set(query)))
+    at.run()
+    assert [names & mine for names in sent if names & mine] == [mine]
 
 
 def test_another_run_starts_without_it(open_page: OpenPage, tiny_run: Run) -> None:
