@@ -70,8 +70,8 @@ def take_home(run: Run) -> None:
 
 
 with friendly():
-    run = state.require_run(scores=False)
     st.title("Clean & retrain")
+    run = state.require_run(scores=False)
     if run.summary().get("complete"):
         evidence.verdict_line(run)
         found = config.list_retrainings(run)

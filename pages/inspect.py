@@ -176,8 +176,8 @@ def answer(series: compute_series.Series, index: int, predicted: int, classes: l
 
 
 with friendly():
-    run = state.require_run()
     st.title("Inspect")
+    run = state.require_run()
     evidence.watch(run)
     scores, shown = cache.scores_of(run), shared_filter.bar(run)
     position = picker(run, scores, shown)

@@ -48,8 +48,8 @@ def under_the_mask(run: Run, number: int | None, shown: View) -> None:
 
 
 with friendly():
-    run = state.require_run()
     st.title("Mask")
+    run = state.require_run()
     evidence.verdict_line(run)
     evidence.watch(run)
     shown = shared_filter.bar(run)

@@ -62,8 +62,8 @@ def bottom_line(run: Run) -> None:
 
 
 with friendly():
-    run = state.require_run()
     st.title("Review")
+    run = state.require_run()
     evidence.watch(run)
     desk_area(run, *review_views.choose_queue(run, cache.scores_of(run)))
     review_people.people(run)

@@ -62,8 +62,8 @@ def choose_detector(run: Run, finished: list[str]) -> str:
 
 
 with friendly():
-    run = state.require_run()
     st.title("Scores")
+    run = state.require_run()
     evidence.verdict_line(run)
     evidence.watch(run)
     finished = filters.detector_names(cache.scores_of(run).columns)

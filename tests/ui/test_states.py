@@ -72,6 +72,7 @@ def test_a_scan_that_ended_early(open_page: Callable[..., AppTest], page: str, s
     if page not in OF_A_RUN:
         return
     said = words(at)
+    assert at.title, "a page says what it is, also without anything to show"
     assert state in said.lower() or ERROR in said or "ended before" in said
     assert any(word in button.label for button in at.button for word in ("Resume", "Go to the scan", "scan"))
 
