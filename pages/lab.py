@@ -49,12 +49,12 @@ def rest(clean: list[str], lab: list[str]) -> None:
 
 
 @st.fragment
-def make(found: dict[str, DatasetInfo], wanted: str | None, busy: bool) -> None:
+def make(found: dict[str, DatasetInfo], busy: bool) -> None:
     """Choose, look, create: the controls rerun this part alone."""
     with friendly():
         first, second, third = st.columns([1.1, 1.1, 1.3], gap="medium")
         with first:
-            info = lab_form.choose_data(found, wanted)
+            info = lab_form.choose_data(found)
         with second:
             name = lab_form.choose_attack()
         with third:
@@ -124,7 +124,8 @@ with friendly():
     )
     clean, lab = lab_data.split_by_truth(store.list_datasets())
     if clean:
-        make(clean, st.query_params.pop("dataset", None), lab_jobs.at_work())
+        lab_form.follow_link(clean, st.query_params.pop("dataset", None))
+        make(clean, lab_jobs.at_work())
         rest(list(clean), lab)
     else:
         nothing_clean(lab)

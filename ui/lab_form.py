@@ -19,11 +19,15 @@ LOWEST_RATE, HIGHEST_RATE = 0.1, 90.0  # percent
 _DEFAULTS = "defaults"
 
 
-def choose_data(found: dict[str, DatasetInfo], wanted: str | None) -> DatasetInfo:
-    """The clean data set to poison. wanted: from a link."""
+def follow_link(found: dict[str, DatasetInfo], wanted: str | None) -> None:
+    """Choose the data set that a link names. Not for a fragment: it would choose it again at every rerun of itself."""
     if wanted in found:
         st.session_state["lab-data"] = wanted
-    elif st.session_state.get("lab-data") not in found:
+
+
+def choose_data(found: dict[str, DatasetInfo]) -> DatasetInfo:
+    """The clean data set to poison."""
+    if st.session_state.get("lab-data") not in found:
         st.session_state.pop("lab-data", None)
 
     def described(name: str) -> str:
