@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 import re
+import unicodedata
 from datetime import datetime
 
 from mspc_core.words import count, duration, percent, plural, short
@@ -19,6 +20,7 @@ _JOINER = "\u2060"  # invisible and without width: breaks patterns that become e
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+\-!|<>~$&^=])")
 _SHORTCODE = re.compile(r":(?=[\w+/-]+:)")
 _LINK = re.compile(r"(?i)(://|\bwww\.|@)")
+_RIGHT_TO_LEFT = ("R", "AL")  # classes of letters in the bidirectional algorithm
 _LIST = re.compile(r"^(\s*\d+)([.)])")
 
 
@@ -27,12 +29,19 @@ def plain(text: object, limit: int = 60) -> str:
     line = _LINK.sub(lambda found: found[0][:-1] + _JOINER + found[0][-1] + _JOINER, short(text, limit))
     line = _SHORTCODE.sub(":" + _JOINER, line)
     line = _MARKUP.sub(r"\\\1", line)
-    return _LIST.sub(r"\1\\\2", line)
+    return _isolated(_LIST.sub(r"\1\\\2", line))
 
 
 def plotly_text(text: object, limit: int = 40) -> str:
     """`short` text for titles, ticks and hover labels of plotly figures, which would read tags."""
-    return html.escape(short(text, limit), quote=False)
+    return _isolated(html.escape(short(text, limit), quote=False))
+
+
+def _isolated(line: str) -> str:
+    """A name in Arabic or Hebrew letters by itself, so that it does not pull numbers beside it to its other side."""
+    if not line.isascii() and any(unicodedata.bidirectional(character) in _RIGHT_TO_LEFT for character in line):
+        return f"\u2068{line}\u2069"  # first strong isolate … pop directional isolate
+    return line
 
 
 def when(timestamp: float, now: datetime | None = None) -> str:

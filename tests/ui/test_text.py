@@ -23,6 +23,7 @@ from ui.text import count, duration, percent, plain, plotly_text, plural, short
         ("a\n\nb\tc", "a b c"),
         ("a\u202eb\x00c", "abc"),
         ("🛑 👩‍🏫", "🛑 👩‍🏫"),
+        ("قف", "\u2068قف\u2069"),  # by itself: "قف (99 %)" would be shown as "(% 99) فق"
     ],
 )
 def test_plain_escapes_markup(text: str, expected: str) -> None:
