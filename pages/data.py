@@ -16,8 +16,11 @@ def choose(found: dict[str, store.DatasetInfo]) -> store.DatasetInfo:
     wanted = st.session_state.pop("show_dataset", None) or st.query_params.get("dataset")
     if wanted in found:
         st.session_state["data_choice"] = wanted
-    elif st.session_state.get("data_choice") not in found:
-        st.session_state.pop("data_choice", None)
+    else:
+        if wanted:
+            state.say_not_stored(wanted)
+        if st.session_state.get("data_choice") not in found:
+            st.session_state.pop("data_choice", None)
     st.query_params.pop("dataset", None)
     left, right = st.columns(2, vertical_alignment="bottom")
     name = left.selectbox("Data set", list(found), key="data_choice", format_func=lambda key: short(key, 60))
@@ -97,7 +100,7 @@ def skipped_tab(dataset: store.Dataset) -> None:
         return
     left, right = st.columns([2, 3])
     left.dataframe(data_view.reasons(skipped), hide_index=True, width="stretch")
-    right.dataframe(skipped.head(5000), hide_index=True, width="stretch", height=280)
+    right.dataframe(skipped.head(5000), hide_index=True, width="stretch", height=min(280, 38 + 35 * len(skipped)))
     left.download_button(
         "Download the list (CSV)",
         data_view.safe_csv(skipped),

@@ -13,7 +13,6 @@ from mspc_core.runs import Run
 from ui import cache, compare_data, evidence, figures_data, filters, state
 from ui.compare_data import FIGURES, VERDICT, RunFacts
 from ui.text import HELP, short
-from ui.theme import LEVELS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,9 +29,8 @@ def gather(runs: list[Run]) -> tuple[list[RunFacts], int]:
         if not run.has_scores():
             continue
         try:
-            label = labels[run.id].replace(f" · {LEVELS['finished'][0].lower()}", "")
             stamps = cache.stamp(run.folder / "scores.parquet"), cache.stamp(run.folder / "summary.json")
-            found.append(_facts(str(run.folder), *stamps, label))
+            found.append(_facts(str(run.folder), *stamps, labels[run.id]))
         except (InputError, OSError, KeyError, ValueError):
             broken += 1
     return found, broken

@@ -12,7 +12,7 @@ from mspc_core.data import store
 from mspc_core.data.source import open_source
 from mspc_core.errors import InputError
 from mspc_core.runs import DEMO, ScanConfig
-from ui import scan_estimate
+from ui import scan_estimate, state
 from ui.detector_picker import ask_detectors
 from ui.text import count, short
 
@@ -99,6 +99,8 @@ def _ask_source(preselected: str | None) -> dict[str, Any]:
     kinds = [_STORED, _DEMO, _OTHER] if stored else [_DEMO, _OTHER]
     if preselected in stored:
         st.session_state["scan_kind"], st.session_state["scan_dataset"] = _STORED, preselected
+    elif preselected:
+        state.say_not_stored(preselected)
     if st.session_state.get("scan_kind") not in kinds:
         st.session_state["scan_kind"] = kinds[0]
     if st.session_state.get("scan_dataset") not in stored:

@@ -143,6 +143,11 @@ def select_sample(sample_id: str | None) -> None:
     _set_query("sample", sample_id)
 
 
+def say_not_stored(name: str) -> None:
+    """A link names a data set that is not there: whoever follows it must not take another one for it."""
+    st.warning(f"The data set “{plain(name)}” is not stored here: choose another one.", icon=":material/link_off:")
+
+
 def go(page: str, **query: str | None) -> None:
     """Switch to `pages/<page>.py`, keeping run and sample in the URL. `run=` and `sample=` select those first;
     other values travel in the URL; None drops one."""
@@ -163,7 +168,7 @@ def distinct_labels(found: dict[str, Run]) -> dict[str, str]:
 
 
 def label_of(run: Run) -> str:
-    """data set · time · state, as plain text (not Markdown)."""
+    """data set · time, and the state until it has finished: the sidebar has no room for more. Plain, not Markdown."""
     try:
         config, status = run.config(), run.status()
     except InputError:
@@ -172,7 +177,8 @@ def label_of(run: Run) -> str:
     if config.parent:
         name = f"{short(name, 16)}, cleaned"
     time = when(status.created).removeprefix("today ")
-    return f"{short(name, 26)} · {time} · {state_words(status)}"
+    label = f"{short(name, 26)} · {time}"
+    return label if status.state == "finished" else f"{label} · {state_words(status)}"
 
 
 def state_words(status: JobStatus) -> str:

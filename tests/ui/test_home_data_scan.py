@@ -349,6 +349,24 @@ def test_the_newest_run_comes_first_whatever_its_name(tiny_dataset: Dataset, ope
     assert open_page("home").query_params["run"] == new.id
 
 
+@pytest.mark.parametrize("page", ["data", "scan"])
+def test_a_link_to_a_data_set_that_is_gone_is_said(page: str, tiny_dataset: Dataset) -> None:
+    at = AppTest.from_file(str(REPOSITORY / "app.py"), default_timeout=60).run()
+    at.query_params["dataset"] = "gone"
+    at.switch_page(f"pages/{page}.py").run()
+    assert not at.exception
+    assert "“gone” is not stored here" in at.warning[0].value
+
+
+def test_the_state_of_a_run_is_named_until_it_has_finished(tiny_dataset: Dataset) -> None:
+    run = runs.create_run(ScanConfig(source="tiny", dataset="tiny"))
+    set_status(run, "failed", created=1_700_000_000.0)
+    assert label_of(run).endswith(" · failed")
+    set_status(run, "finished", created=1_700_000_000.0)
+    assert label_of(run).startswith("tiny · ")
+    assert "finished" not in label_of(run), "the sidebar would cut it off"
+
+
 def test_runs_with_equal_labels_can_be_told_apart(tiny_dataset: Dataset) -> None:
     """Two scans of one data set in one minute: the browser would take the second for the first."""
     config = ScanConfig(source="tiny", dataset="tiny")
