@@ -185,7 +185,7 @@ def show_chain(run: Run, finished: Retraining | None) -> None:
             name: st.column_config.NumberColumn(format="percent")
             for name in ("accuracy", "attack success", "known trigger still turns")
         }
-        st.dataframe(table, hide_index=True, width="stretch", column_config=config)
+        st.dataframe(table, hide_index=True, width="stretch", column_config=config, placeholder="–")
         others = [link for link in links if link.id != run.id]
         with st.container(horizontal=True):
             for link in others:

@@ -50,6 +50,7 @@ def show_table(rows: list[RunFacts], figure: str) -> None:
         width="stretch",
         column_config=config,
         height=min(560, 38 + 35 * len(table)),
+        placeholder="",  # the caption calls these cells empty
         alt=f"{words} of each detector in each run.",
     )
     with st.container(horizontal=True, vertical_alignment="center"):

@@ -68,7 +68,7 @@ def _section(run: Run, chosen: str, shown: View) -> None:
         table = figures_curves.curves_table(
             found, precision, intervals, {name: _at_1(run, name, shown) for name in found}
         )
-        st.dataframe(table, hide_index=True, width="stretch", column_config=_columns())
+        st.dataframe(table, hide_index=True, width="stretch", column_config=_columns(), placeholder="–")
         st.caption(
             "Marks: where each detector's own threshold puts it. Up and to the "
             + ("left is better." if kind == "roc" else "right is better; the dotted line is flagging at random.")
