@@ -246,5 +246,9 @@ def _figures(summary: dict[str, Any], verdict: dict[str, Any]) -> None:
         shown = "no single one"
     columns[0].metric("Suspects", count(verdict.get("flagged", 0)), help=HELP["suspect"])
     columns[1].metric("Target class", shown, help=HELP["target class"])
-    columns[2].metric("Test accuracy", percent(model.get("val_accuracy")), help=HELP["test accuracy"])
+    held_out, trained = model.get("val_accuracy"), model.get("train_accuracy")
+    if held_out is None and trained is not None:
+        columns[2].metric("Training accuracy", percent(trained), help=HELP["training accuracy"])
+    else:
+        columns[2].metric("Test accuracy", percent(held_out), help=HELP["test accuracy"])
     columns[3].metric("Attack success rate", percent(model.get("attack_success_rate")), help=HELP["ASR"])

@@ -119,6 +119,8 @@ HELP: dict[str, str] = {
     "TPR at 1 % FPR": "How many backdoored images are found if at most one clean image in a hundred may be flagged.",
     "truth": "Lab data sets record which images were poisoned. Detectors never see it; it is used to check them.",
     "test accuracy": "The share of held-out images that the model gives their label.",
+    "training accuracy": "The share of the scanned images that the model gives their label; there were no held-out "
+    "images. A model that has learned little has hardly learned a backdoor either, so its verdict says little.",
     "label": "The class the data set gives to the image. On poisoned images it may be wrong.",
     "predicted": "The class the model gives to the image.",
     "confidence": "The probability that the model gives to its prediction.",

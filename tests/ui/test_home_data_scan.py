@@ -358,6 +358,17 @@ def test_a_link_to_a_data_set_that_is_gone_is_said(page: str, tiny_dataset: Data
     assert "“gone” is not stored here" in at.warning[0].value
 
 
+def test_without_held_out_images_the_verdict_comes_with_the_training_accuracy(
+    tiny_run: Run, open_page: Callable[..., AppTest]
+) -> None:
+    """Else nothing would tell that the model has learned next to nothing."""
+    summary = tiny_run.summary()
+    tiny_run.save_summary({**summary, "model": {**summary["model"], "train_accuracy": 0.5, "val_accuracy": None}})
+    shown = {metric.label: metric.value for metric in open_page("scan", run=tiny_run.id).metric}
+    assert shown["Training accuracy"] == "50.0 %"
+    assert "Test accuracy" not in shown
+
+
 def test_the_state_of_a_run_is_named_until_it_has_finished(tiny_dataset: Dataset) -> None:
     run = runs.create_run(ScanConfig(source="tiny", dataset="tiny"))
     set_status(run, "failed", created=1_700_000_000.0)
