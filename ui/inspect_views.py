@@ -88,9 +88,11 @@ def strip(series: Series, predicted: int, classes: list[str], key: str, chosen: 
         clickable=False,
         selected=f"{chosen:g}",
     )
-    kept, name = int((series.predicted == predicted).sum()), plain(evidence.name_of(classes, predicted), 40)
+    scored = np.asarray(series.scales) != 1  # as in the scores below: at n = 1 nothing was multiplied
+    kept, name = int((series.predicted == predicted)[scored].sum()), plain(evidence.name_of(classes, predicted), 40)
     st.caption(
-        f"✓ keeps the class the model gave to the untouched image (“{name}”): **{kept} of {len(tiles)}**. ✗ changes it."
+        f"✓ keeps the class the model gave to the untouched image (“{name}”): **{kept} of {scored.sum()}**"
+        f"{'' if scored.all() else ' without n = 1'}. ✗ changes it."
     )
 
 

@@ -42,6 +42,7 @@ class TestControls:
         at = open_page("inspect", run=tiny_run.id)
         published = [f"{n}" for n in range(2, 13)]
         assert tables(at) == [published, published]
+        assert "of 11** without n = 1." in text_of(at), "as many as the scores are made of"
         at.text_input("inspect-scales").set_value("5, 2 3.5;2").run()
         assert param(at, "scales") == "2,3.5,5"
         assert tables(at) == [published, ["2", "3.5", "5"], published, ["2", "3.5", "5"]]
