@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from pathlib import Path
 
@@ -34,9 +35,9 @@ def random_images() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
 
 
-@pytest.fixture
-def tiny_model():  # type: ignore[no-untyped-def]
-    """An untrained small CNN for 4 classes whose predictions vary over random images."""
+@pytest.fixture(scope="session")
+def _tiny_model():  # type: ignore[no-untyped-def]
+    """The model of `tiny_model`, and the state of torch's generator after it was made: made once, 150 tests use it."""
     import torch
 
     from mspc_core.models.zoo import ModelSpec, build_model
@@ -49,4 +50,14 @@ def tiny_model():  # type: ignore[no-untyped-def]
     for _ in range(30):
         model(images * torch.rand(64, 1, 1, 1) * 2)
     torch.nn.init.normal_(model.backbone.head.weight, std=2.0)
-    return model.eval()
+    return model.eval(), torch.random.get_rng_state()
+
+
+@pytest.fixture
+def tiny_model(_tiny_model):  # type: ignore[no-untyped-def]
+    """An untrained small CNN for 4 classes whose predictions vary over random images. The test may change it."""
+    import torch
+
+    model, state = _tiny_model
+    torch.random.set_rng_state(state)
+    return copy.deepcopy(model)

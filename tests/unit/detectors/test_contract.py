@@ -14,16 +14,20 @@ from mspc_core.detectors.abl import ABLConfig
 from mspc_core.detectors.base import CleanData, config_as_json
 from mspc_core.detectors.catalog import CATALOG
 from mspc_core.detectors.cognitive_distillation import CognitiveDistillationConfig
+from mspc_core.detectors.mspc import MSPCConfig
 from mspc_core.detectors.opinion import Blinding
 from mspc_core.detectors.pattern import PatternConfig
 from mspc_core.detectors.second_opinion import SecondOpinionConfig
+from mspc_core.detectors.transplant import TransplantConfig
 from mspc_core.errors import Cancelled, InputError
 
 QUICK: dict[str, Any] = {
     "abl": ABLConfig(epochs=2),
     "cognitive_distillation": CognitiveDistillationConfig(steps=4),
+    "mspc": MSPCConfig(inner_steps=8),
     "pattern": PatternConfig(steps=5),
     "second_opinion": SecondOpinionConfig(blinding=Blinding(first_epochs=2, epochs=2), refinements=1),
+    "transplant": TransplantConfig(steps=12),
 }  # configurations that make slow detectors quick enough for tests
 STOPS_AT: dict[str, int] = {
     "spc": 1,
