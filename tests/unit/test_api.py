@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 
 import mspc_core
-from mspc_core import Cancelled, InputError, load_dataset, open_scan, poison, resume, scan, train
+from mspc_core import Cancelled, InputError, detectors, load_dataset, open_scan, poison, resume, scan, scanning, train
 from mspc_core.api_results import ScanResult, TrainedModel
 from mspc_core.data.store import Dataset, list_datasets
+from mspc_core.detectors.pattern import PatternConfig
+from mspc_core.detectors.transplant import TransplantConfig
 from mspc_core.runs import list_runs
 from tests.lab import SHAPES, shape_arrays, write_folder
 
@@ -53,8 +55,13 @@ def trained(lab_home: Path) -> TrainedModel:
 
 @pytest.fixture(scope="module")
 def result(lab_home: Path, trained: TrainedModel) -> ScanResult:
-    """A scan with the trained model, the verdict's tests and SPC."""
-    return scan("lab", trained, detectors="spc,transplant,pattern", progress=False)
+    """A scan with the trained model, two of the verdict's tests (with fewer steps than by default) and SPC."""
+    quick = {"transplant": TransplantConfig(steps=80), "pattern": PatternConfig(steps=40)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scanning, "detector_of", lambda _, name: detectors.create(name, quick.get(name)))
+        found = scan("lab", trained, detectors="spc,transplant,pattern", progress=False)
+    assert found.poisoned, "there is something to tell"
+    return found
 
 
 def own_network(classes: int = 4):  # type: ignore[no-untyped-def]
