@@ -149,6 +149,31 @@ def poisoned(row: Row, attack: base.Attack) -> tuple[np.ndarray, np.ndarray, bas
     return out, new, state
 
 
+@dataclass(frozen=True)
+class Victim:
+    """A row's attack with what it learned, and a model trained on what it poisoned."""
+
+    attack: base.Attack
+    state: base.State
+    predict: Predict
+
+
+@pytest.fixture(scope="module")
+def victims() -> Callable[[str], Victim]:
+    """The victim of a row; each is trained once."""
+    made: dict[str, Victim] = {}
+
+    def of(name: str) -> Victim:
+        if name not in made:
+            row = ROWS[name]
+            attack = base.create(row.attack, row.config)
+            images, labels, state = poisoned(row, attack)
+            made[name] = Victim(attack, state, trained(images, labels, row.epochs))
+        return made[name]
+
+    return of
+
+
 @pytest.fixture(scope="module")
 def clean_models() -> Callable[[int], Predict]:
     """A model trained on clean images of a size; each is trained once."""
@@ -168,15 +193,13 @@ def test_every_attack_has_a_row() -> None:
 
 
 @pytest.mark.parametrize("name", list(ROWS))
-def test_success(name: str, clean_models: Callable[[int], Predict]) -> None:
+def test_success(name: str, victims: Callable[[str], Victim], clean_models: Callable[[int], Predict]) -> None:
     """On fresh images of other classes: with the trigger they go to the target, for the poisoned model only."""
-    row = ROWS[name]
-    attack = base.create(row.attack, row.config)
-    images, labels, state = poisoned(row, attack)
-    predict = trained(images, labels, row.epochs)
+    row, victim = ROWS[name], victims(name)
+    predict = victim.predict
     fresh, truth = shape_arrays(60, size=row.size, seed=SEED + 1)
     others = fresh[truth != TARGET]
-    triggered = attack.apply(others, np.random.default_rng(SEED), state)
+    triggered = victim.attack.apply(others, np.random.default_rng(SEED), victim.state)
     success = (predict(triggered) == TARGET).mean()
     innocent = (clean_models(row.size)(triggered) == TARGET).mean()
     untriggered = (predict(others) == TARGET).mean()
@@ -188,16 +211,14 @@ def test_success(name: str, clean_models: Callable[[int], Predict]) -> None:
     assert accuracy >= 0.8, figures
 
 
-def test_adaptive_scale_is_less_consistent_than_badnets() -> None:
+def test_adaptive_scale_is_less_consistent_than_badnets(victims: Callable[[str], Victim]) -> None:
     """What the attack is for: multiplied by 2 … 12, fewer of its triggered images keep the target class."""
     fresh, truth = shape_arrays(60, seed=SEED + 1)
     others = fresh[truth != TARGET]
     kept = {}
     for name in ("badnets", "adaptive-scale"):
-        attack = base.create(name)
-        images, labels, state = poisoned(ROWS[name], attack)
-        predict = trained(images, labels, ROWS[name].epochs)
-        triggered = attack.apply(others, np.random.default_rng(SEED), state)
+        victim = victims(name)
+        triggered = victim.attack.apply(others, np.random.default_rng(SEED), victim.state)
         scaled = [np.minimum(triggered.astype(int) * scale, 255).astype(np.uint8) for scale in range(2, 13)]
-        kept[name] = np.mean([(predict(batch) == TARGET).mean() for batch in scaled])
+        kept[name] = np.mean([(victim.predict(batch) == TARGET).mean() for batch in scaled])
     assert kept["adaptive-scale"] <= kept["badnets"] - 0.3, kept

@@ -25,7 +25,7 @@ from tests.lab import shape_arrays
 
 EACH, CLASSES, TARGET = 200, 4, 2
 SIZE, SMALL = 24, 16  # for the pattern and for the second opinion, which takes long
-PATTERN = PatternConfig(steps=60, partners=200)
+PATTERN = PatternConfig(steps=40, partners=200)
 # Enough epochs for a second model that is right on most clean images; by itself it would take 40.
 OPINION = SecondOpinionConfig(blinding=Blinding(first_epochs=3, epochs=12), refinements=3)
 

@@ -196,7 +196,7 @@ configs = {"spectral_signatures": None, "mixture": None, "pattern": PatternConfi
            "second_opinion": SecondOpinionConfig(Blinding(first_epochs=1, epochs=1), components=20), "spc": None}
 found = {}
 for name, config in configs.items():
-    for count in [counts[0] // 2, *counts]:  # the first for what is loaded once
+    for count in [counts[0] // 4, *counts]:  # the first for what is loaded once
         images = np.memmap(path, dtype=np.uint8, mode="r", shape=(counts[-1], size, size, 3))
         images = rows.pick(images, np.arange(0, counts[-1], counts[-1] // count))
         found.setdefault(name, []).append(peak_of(name, config, images, np.arange(len(images)) % 4))
@@ -206,7 +206,7 @@ print(json.dumps(found))
 
 @pytest.mark.skipif(sys.platform != "linux", reason="anonymous memory is read from /proc")
 def test_memory_does_not_grow_with_the_pixels(tmp_path: Path) -> None:
-    few, many, size = 300, 1200, 160
+    few, many, size = 100, 1100, 160
     generator = np.random.default_rng(0)
     with (tmp_path / "pixels").open("wb") as handle:
         for _ in range(0, many, 100):

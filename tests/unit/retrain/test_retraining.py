@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mspc_core import atomic, runs
+from mspc_core import atomic, runs, scanning
 from mspc_core.cli import main
+from mspc_core.detectors.transplant import Transplant, TransplantConfig
 from mspc_core.errors import InputError
 from mspc_core.job_status import held
 from mspc_core.models import train
@@ -41,7 +42,9 @@ def lab_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         assert main(["import", str(source), "--name", "shapes", "--size", "16"]) == 0
         assert main(["poison", "shapes", "--target", "ring", "--rate", "0.15", "--out", "lab", "--set", "size=4"]) == 0
         scan = ["scan", "lab", "--epochs", "8", "--detectors", "transplant"]
-        assert main([*scan, "--out", str(folder / "home" / "runs" / "scanned")]) == 0
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(scanning, "detector_of", lambda *_: Transplant(TransplantConfig(steps=100)))
+            assert main([*scan, "--out", str(folder / "home" / "runs" / "scanned")]) == 0
         assert main(["retrain", "scanned", "--seeds", "0,1", "--references"]) == 0
         yield folder / "home"
     finally:
