@@ -78,7 +78,9 @@ def split_classes(features: np.ndarray, members: dict[int, np.ndarray], seed: in
         own, white = _centred(features[rows]), common
         if apart:
             white = whitener((whole - own.T @ own) / (count - len(rows)), shrinkage)
-        split = two_groups(own @ white, seed)
+        points = own @ white
+        del own  # as large as the points; of a large class there should be few of these
+        split = two_groups(points, seed)
         if split is not None:
             found[label] = split
     return found
@@ -100,14 +102,15 @@ def kinds(logits: np.ndarray, label: int) -> float:
 def _shrinkage(features: np.ndarray, members: dict[int, np.ndarray], count: int) -> float:
     """How much S_e is shrunk. From every k-th sample where there are many: the share falls with their number."""
     step = -(-count // max(1, min(_MOST_READ, _MOST_VALUES // max(1, features.shape[1]))))
-    rest = np.concatenate([_centred(features[rows])[::step] for rows in members.values()])
+    # Copies: a view would hold all samples of its class.
+    rest = np.concatenate([_centred(features[rows])[::step].copy() for rows in members.values()])
     return float(ledoit_wolf_shrinkage(rest, assume_centered=True)) * len(rest) / max(1, count)
 
 
 def _centred(features: np.ndarray) -> np.ndarray:
-    values = features.astype(np.float64)
-    found: np.ndarray = values - values.mean(0)
-    return found
+    values: np.ndarray = features.astype(np.float64)
+    values -= values.mean(0)
+    return values
 
 
 def whitener(within: np.ndarray, shrinkage: float) -> np.ndarray:
@@ -127,8 +130,10 @@ def two_groups(white: np.ndarray, seed: int) -> Split | None:
 def two_means(white: np.ndarray, seed: int) -> TwoMeans | None:
     """2-means of whitened features [n, D] and what it gains. None if all features are the same."""
     centred = white - white.mean(0)
-    if float(np.abs(centred).max()) <= 1e-6 * max(1.0, float(np.abs(white).max())):
+    if max(centred.max(), -centred.min()) <= 1e-6 * max(1.0, white.max(), -white.min()):
         return None
+    whole = float(np.square(centred, out=centred).sum())
+    del centred  # as large as the features
     fitted = KMeans(2, n_init=10, random_state=seed).fit(white)
     sizes = np.bincount(fitted.labels_, minlength=2)
     if not sizes.all():
@@ -136,7 +141,7 @@ def two_means(white: np.ndarray, seed: int) -> TwoMeans | None:
     squared = fitted.transform(white) ** 2
     small = int(sizes.argmin())
     margin = (squared[:, 1 - small] - squared[:, small]) / 2
-    statistic = float((centred**2).sum() - squared.min(1).sum()) / len(white)
+    statistic = float(whole - squared.min(1).sum()) / len(white)
     return TwoMeans(fitted, sizes, margin, statistic)
 
 
