@@ -20,6 +20,7 @@ def test_the_page_has_the_measured_tables() -> None:
     assert answers_table.filled(page, atomic.read_json(ROOT / answers_table.RESULT)) == page
     assert startup.filled(page, atomic.read_json(ROOT / startup.RESULT)) == page
     assert costs_table.filled(page, atomic.read_json(ROOT / costs_table.RESULT)) == page
+    assert out_of_core_table.filled(page, atomic.read_json(ROOT / out_of_core_table.RESULT)) == page
 
 
 def test_a_start_is_measured_in_processes_of_their_own() -> None:
