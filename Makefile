@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 TOOLS := .venv-tools
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint unit ui e2e screenshots lock audit fuzz clean
+.PHONY: help run test lint unit ui e2e screenshots lock audit fuzz fuzz-guided clean
 
 help:
 	@echo "make run    set up and open the app on http://localhost:$(PORT) (PORT=… changes it)"
 	@echo "make test   set up and run all tests (lint, types, unit, app, browser)"
 	@echo "make screenshots   photograph every page into docs/images (a few minutes)"
 	@echo "make fuzz   thousands of hostile files and links (about half an hour)"
+	@echo "make fuzz-guided   bytes chosen by coverage (needs atheris; half an hour or more)"
 	@echo "make lock   pin all packages with hashes again, after a change of requirements"
 	@echo "make audit  ask for known weaknesses of the pinned packages (needs the network)"
 	@echo "make clean  remove the environment"
@@ -68,6 +69,10 @@ screenshots: $(VENV)/test.stamp
 # Slow: 12,000 cases; the result is written to benchmarks/results/fuzz.json.
 fuzz: $(VENV)/test.stamp
 	$(BIN)/python -m benchmarks.fuzz --cases 12000
+
+# Slow, and needs atheris, which is not among the requirements: it says how to get it.
+fuzz-guided: $(VENV)/test.stamp
+	$(BIN)/python -m benchmarks.fuzz_guided
 
 $(TOOLS)/stamp: requirements-tools.lock
 	@test -x $(TOOLS)/bin/python || $(PYTHON) -m venv $(TOOLS)

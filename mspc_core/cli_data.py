@@ -108,6 +108,6 @@ def _settings(pairs: list[str]) -> dict[str, Any]:
             raise InputError(f"--set takes name=value, not {pair!r}.")
         try:
             found[key] = json.loads(value)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):  # of numbers with thousands of digits, and of deep nesting
             found[key] = value
     return found

@@ -12,6 +12,7 @@ import math
 import os
 import stat
 import struct
+import sys
 import tokenize
 import zipfile
 import zlib
@@ -125,6 +126,7 @@ def read_array(path: Path, *, mapped: bool = False) -> np.ndarray:
             if handle.tell() + math.prod(shape) * dtype.itemsize > os.fstat(handle.fileno()).st_size:
                 raise ValueError("the array is cut short")
         found: np.ndarray = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+        check_text(found)
         return found
     except _DAMAGED as error:
         raise ValueError(f"damaged ({type(error).__name__})") from None
@@ -137,7 +139,19 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
             raise ValueError("an array is cut short")
     with archive.open(info) as handle:
         found: np.ndarray = np.lib.format.read_array(handle, allow_pickle=False)
+        check_text(found)
         return found
+
+
+def check_text(array: np.ndarray) -> None:
+    """Raises `ValueError` where an array of text holds numbers that are no characters: NumPy hands them to Python as
+    they are, which ends in a `SystemError` or in strings that break whatever touches them."""
+    if array.dtype.names is not None:
+        raise ValueError("an array of records")
+    if array.dtype.kind == "U" and array.nbytes:
+        points = np.ascontiguousarray(array).view(np.dtype(np.uint32).newbyteorder(array.dtype.byteorder))
+        if points.max() > sys.maxunicode:
+            raise ValueError("text that is none")
 
 
 def _header(handle: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:

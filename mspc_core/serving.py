@@ -185,8 +185,16 @@ def check_local_visit(headers: Mapping[str, str], remote: str | None) -> None:
         raise InputError(
             "Without a log-in this app opens only under a name of this machine: use http://localhost and its port."
         )
-    if host is not None and origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+    if host is not None and origin is not None and _place(origin) != host.lower():
         raise InputError("This request came from the page of another program: open the app by its own address.")
+
+
+def _place(origin: str) -> str | None:
+    """Host and port of an `Origin`; None for one that is no URL, which is nobody's."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
 
 
 def _hostname(url: str) -> str:

@@ -58,6 +58,6 @@ def utc(moment: str) -> str:
     """An ISO 8601 time as "2026-05-04 12:30:00" in UTC; other text on one line as it is."""
     try:
         found = datetime.fromisoformat(moment)
-    except ValueError:
+        return f"{found.astimezone(UTC) if found.tzinfo else found:%Y-%m-%d %H:%M:%S}"
+    except (ValueError, OverflowError):  # before the year 1, or after 9999, in UTC
         return short(moment, 40)
-    return f"{found.astimezone(UTC) if found.tzinfo else found:%Y-%m-%d %H:%M:%S}"

@@ -199,13 +199,20 @@ def identity(claims: Mapping[str, Any]) -> str:
     if isinstance(email, str) and claims.get("email_verified") is True and "@" in email:
         name = email.strip().lower()
     elif isinstance(subject, str) and subject:
-        name = f"{urlsplit(str(claims.get('iss', ''))).hostname or 'provider'}/{subject}"
+        name = f"{_host(str(claims.get('iss', ''))) or 'provider'}/{subject}"
     else:
         raise InputError("The identity provider says neither a verified address nor a subject: use another one.")
     name = "".join(letter for letter in name if letter.isprintable())
     if len(name) > access.NAME:  # reviews keep that many characters: two long names must stay two
         name = f"{name[:60]}~{hashlib.sha256(name.encode()).hexdigest()[:16]}"
     return name
+
+
+def _host(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
 
 
 def allowed(name: str, users: tuple[str, ...]) -> bool:

@@ -69,7 +69,10 @@ def through_router() -> None:
 
 def _page_of(url: str | None) -> str:
     """The page that a URL names, home for anything unknown."""
-    name = urlsplit(url or "").path.rpartition("/")[2]
+    try:
+        name = urlsplit(url or "").path.rpartition("/")[2]
+    except ValueError:  # a bracket where only an address of IPv6 may have one
+        return "home"
     return name if name in PAGES else "home"
 
 

@@ -19,6 +19,7 @@ from mspc_core.data.decode import MAX_PIXELS
 from mspc_core.data.labels import Labels
 from mspc_core.data.source import RawSample, Skipped, hash_files, lone_split_is_train, shown
 from mspc_core.errors import InputError
+from mspc_core.files import check_text
 
 BLOCK_BYTES = 4 * 2**20
 # Labels, and images in Fortran order (which cannot be read row by row), are held in memory.
@@ -173,7 +174,9 @@ def _whole(archive: zipfile.ZipFile, stored: _Stored) -> np.ndarray:
     if stored.nbytes > MAX_WHOLE_BYTES:
         raise InputError(f"Array {shown(stored.key)} is too large to be read at once: save it in C order.")
     with archive.open(stored.key) as handle:
-        return np.lib.format.read_array(handle, allow_pickle=False)
+        found: np.ndarray = np.lib.format.read_array(handle, allow_pickle=False)
+    check_text(found)
+    return found
 
 
 def _texts(array: np.ndarray) -> list[str]:

@@ -48,7 +48,7 @@ def read_table(path: str) -> dict[str, int]:
         return {str(key): int(label) for key, label in rows.itertuples(index=False)}
     except FileNotFoundError:
         raise InputError(f"There is no file {path}: check the path.") from None
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, OverflowError) as error:
         reason = " ".join(str(error).split())[:120]
         raise InputError(
             f"{path} cannot be read as a table with the columns sample_id and suggested_label ({reason})."

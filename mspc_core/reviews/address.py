@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from importlib.util import find_spec
 from typing import Any
@@ -57,11 +58,11 @@ def _for_pg8000(url: URL) -> tuple[URL, dict[str, Any]]:
     query = dict(url.query)
     arguments: dict[str, Any] = {"timeout": _seconds(query.pop("connect_timeout", None))}
     folder = query.pop("host", None)
-    port = query.pop("port", url.port or 5432)
+    port = _port(query.pop("port", url.port or 5432))
     if isinstance(folder, str) and folder.startswith("/"):
         arguments["unix_sock"] = f"{folder.rstrip('/')}/.s.PGSQL.{port}"
     elif folder:
-        url = url.set(host=str(folder), port=int(str(port)))
+        url = url.set(host=str(folder), port=port)
     mode = query.pop("sslmode", "prefer")
     if mode in ("verify-ca", "verify-full"):
         arguments["ssl_context"] = ssl.create_default_context()
@@ -75,8 +76,14 @@ def _for_pg8000(url: URL) -> tuple[URL, dict[str, Any]]:
     return url.set(query=query), arguments
 
 
+def _port(asked: object) -> int:
+    if re.fullmatch(r"[0-9]{1,5}", str(asked)) and 0 < int(str(asked)) < 65_536:
+        return int(str(asked))
+    raise InputError(f"The port in {VARIABLE} has to be one number from 1 to 65535.")
+
+
 def _seconds(asked: object) -> int:
-    return int(asked) if isinstance(asked, str) and asked.isdecimal() and int(asked) else _WAIT
+    return int(asked) if isinstance(asked, str) and re.fullmatch(r"[0-9]{1,9}", asked) and int(asked) else _WAIT
 
 
 def without_password(text: str, url: URL) -> str:

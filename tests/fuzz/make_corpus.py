@@ -44,6 +44,12 @@ def _sources() -> dict[str, bytes]:
                 "labels.npy": arrays.lying("'|u1'", "(9999999999999,)", False, bytes(100)),
             }
         ),
+        "no-text.npz": archives.zipped(
+            {
+                "images.npy": arrays.lying("'|u1'", "(3, 4, 4, 3)", False, bytes(144)),
+                "labels.npy": arrays.lying("'<U2'", "(3,)", False, b"\xff\xff\x2f\xd3\x80\x80\x80\x80" * 3),
+            }
+        ),
         "deep.npz": archives.zipped({"images.npy": arrays.lying("'|u1'", "(" * 3000, False, b"")}),
         "deep.parquet": _parquet({b"huggingface": deep}),
         "outside.csv": b"path,label\n../secret.png,a\n/etc/passwd,b\nsecret\0.png,a\n",

@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tests.fuzz import reading
+
 Target = Callable[[Path, dict[str, Any]], None]
 _log: list[str] = []
 
@@ -137,7 +139,7 @@ def _parts(run: Any, options: dict[str, Any]) -> list[Callable[[], Any]]:
         lambda: confirmed.read(run),
         lambda: kept.choice_of(run.folder, run.config().exclude),
         lambda: _map(run),
-        lambda: _exports(run),
+        *([lambda: _exports(run)] if options.get("exports", True) else []),
         *([lambda: _report(run)] if options.get("report") else []),
     ]
 
@@ -294,4 +296,6 @@ TARGETS: dict[str, Target] = {
     "report": report_file,
     "page": page,
     "link": link,
+    "text": reading.text,
+    "list": reading.listed,
 }

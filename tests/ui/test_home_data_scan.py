@@ -321,7 +321,12 @@ def test_opening_the_app_does_not_load_torch(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("url", "page"),
-    [("http://localhost:1/scan?run=x", "scan"), ("http://localhost:1/", "home"), ("http://h/../../etc", "home")],
+    [
+        ("http://localhost:1/scan?run=x", "scan"),
+        ("http://localhost:1/", "home"),
+        ("http://h/../../etc", "home"),
+        ("http://[/scan", "home"),
+    ],
 )
 def test_a_link_to_a_page_names_it(url: str, page: str) -> None:
     from ui.state import _page_of

@@ -301,6 +301,7 @@ def test_identities_are_verified_addresses_or_the_providers_subject() -> None:
     first, second = (login.identity({"sub": "x" * 200 + end, "iss": "https://id.example"}) for end in "ab")
     assert first != second
     assert max(len(first), len(second)) <= access.NAME
+    assert login.identity({"sub": "17", "iss": "https://[id.example"}) == "provider/17"
     with pytest.raises(InputError, match="neither"):
         login.identity({"is_logged_in": True})
 

@@ -18,6 +18,19 @@ from mspc_core.job_status import JobStatus
 from mspc_core.shapes import misfit, misfit_fields
 
 
+@pytest.mark.parametrize("kind", ["<U2", ">U2"])
+def test_text_whose_characters_are_none_is_refused(tmp_path: Path, kind: str) -> None:
+    whole = np.array(["ab", "🚦"], kind)
+    np.savez(tmp_path / "x.npz", text=whole, none=np.zeros(3, "<U0"))
+    assert files.read_arrays(tmp_path / "x.npz")["text"].tolist() == ["ab", "🚦"]
+    np.savez(tmp_path / "x.npz", text=np.full(4, 0x110000, f"{kind[0]}u4").view(kind))
+    with pytest.raises(ValueError, match="text that is none"):
+        files.read_arrays(tmp_path / "x.npz")
+    np.save(tmp_path / "x.npy", np.zeros(2, [("a", kind)]))
+    with pytest.raises(ValueError, match="records"):
+        files.read_array(tmp_path / "x.npy")
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"{", b"NaN", b"[Infinity]", b"1e999", b"1" * 30, b"[" * 100_000, b'"\\ud800"', b"\xff", b'{"a":' * 9999],

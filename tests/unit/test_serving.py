@@ -165,6 +165,7 @@ def test_a_browser_on_this_machine_needs_no_login(headers: dict[str, str], remot
         ({"Host": "[broken"}, None, "name of this machine"),
         ({**HERE, "Origin": "http://localhost:3000"}, None, "page of another program"),
         ({**HERE, "Origin": "null"}, None, "page of another program"),
+        ({**HERE, "Origin": "http://[localhost:8501"}, None, "page of another program"),
     ],
 )
 def test_visits_that_only_look_local_are_refused(headers: dict[str, str], remote: str | None, words: str) -> None:

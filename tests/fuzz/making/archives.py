@@ -24,7 +24,7 @@ _PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "tar.bz2": bz2.compress,
     "tar.xz": lzma.compress,
 }
-_TAR_KINDS = (
+TAR_KINDS = (
     tarfile.SYMTYPE,
     tarfile.LNKTYPE,
     tarfile.CHRTYPE,
@@ -33,7 +33,7 @@ _TAR_KINDS = (
     tarfile.DIRTYPE,
     b"L",
 )
-_MODES = (stat.S_IFREG, stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFDIR, 0xFFFF)
+MODES = (stat.S_IFREG, stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFDIR, 0xFFFF)
 
 
 def plain_files() -> dict[str, bytes]:
@@ -67,7 +67,7 @@ def zips(draw: Draw) -> Case:
             packed.writestr(name, data)
         for _ in range(draw(st.integers(0, 3))):
             info = zipfile.ZipInfo(draw(names()) or "x")
-            info.external_attr = (draw(st.sampled_from(_MODES)) | 0o777) << 16 & 0xFFFFFFFF
+            info.external_attr = (draw(st.sampled_from(MODES)) | 0o777) << 16 & 0xFFFFFFFF
             info.compress_type = draw(st.sampled_from((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)))
             info.extra = draw(
                 st.sampled_from((b"", b"\x01\x00\x08\x00" + b"\xff" * 8, b"\xff\xff\xff\xff", b"up\x05\0\1aaaa"))
@@ -109,7 +109,7 @@ def _add(packed: tarfile.TarFile, draw: Draw) -> None:
     info = tarfile.TarInfo(draw(names()))
     info.linkname = draw(words)
     if draw(st.booleans()):
-        info.type = draw(st.sampled_from(_TAR_KINDS))
+        info.type = draw(st.sampled_from(TAR_KINDS))
     data = draw(st.sampled_from((images.seeds()["jpeg"], b"", b"x")))
     info.size = len(data)
     if draw(st.integers(0, 3)) == 0:

@@ -15,6 +15,7 @@ from mspc_core.words import utc
         ("2026-05-04T12:30:00", "2026-05-04 12:30:00"),
         ("yesterday\n", "yesterday"),
         ("", "(empty)"),
+        ("0001-01-01T00:00:00+01:00", "0001-01-01T00:00:00+01:00"),
     ],
 )
 def test_utc(moment: str, shown: str) -> None:

@@ -180,6 +180,16 @@ def test_libpqs_parameters_are_understood() -> None:
     assert arguments["ssl_context"].check_hostname is True
 
 
+@pytest.mark.parametrize("query", ["port=a", "port=1&port=2", "port=0", "port=65536", "host=h&port=%C2%B2"])
+def test_a_port_that_is_none_is_refused(query: str) -> None:
+    with pytest.raises(InputError, match="one number from 1 to 65535"):
+        parsed(f"postgresql://ann:hunter2@/reviews?{query}")
+
+
+def test_a_wait_of_thousands_of_digits_is_not_taken() -> None:
+    assert parsed(f"postgresql://ann@h/d?connect_timeout={'9' * 5000}")[1] == {"timeout": 15}
+
+
 def test_passwords_are_blotted_out_however_they_are_written() -> None:
     url, _ = parsed("postgresql://ann:p%40ss%20word@host/db")
     assert without_password("no p@ss word, p%40ss%20word or p%40ss+word here", url) == "no ***, *** or *** here"
