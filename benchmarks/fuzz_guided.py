@@ -156,6 +156,8 @@ def main() -> int:
         release = version("atheris")
     except PackageNotFoundError:
         release = "unknown"
+    options = f"--seconds {asked.seconds} --seed {asked.seed} --at-once {asked.at_once}"
+    options += f" --only {asked.only!r}" if asked.only else ""
     groups: dict[str, dict[str, Any]] = {}
     names = [asked.only] if asked.only else list(GROUPS)
     with tempfile.TemporaryDirectory(prefix="fuzz-guided-") as place, ThreadPoolExecutor(asked.at_once) as pool:
@@ -164,11 +166,10 @@ def main() -> int:
             return fuzzed(name, Path(place) / name.replace(" ", "-"), asked.seconds, asked.seed)
 
         for name, found in zip(names, pool.map(one, names), strict=True):
-            groups[name] = found
+            groups[name] = {**found, "command": f"python -m benchmarks.fuzz_guided {options}"}
             print(name, json.dumps({**found, "findings": len(found["findings"])}), flush=True)
             for finding in found["findings"]:
                 print(f"  {finding['file']}: {finding['problem']}", flush=True)
-    options = f"--seconds {asked.seconds} --seed {asked.seed} --at-once {asked.at_once}"
     if asked.only and RESULT.is_file():
         groups = {**atomic.read_json(RESULT)["groups"], **groups}
     result = {
