@@ -37,7 +37,7 @@ def choose(page: Page, label: str, option: str) -> None:
     settle(page)
 
 
-def test_both_views_in_both_themes(lab: Served, page: Page, made_by_hand: Path) -> None:
+def test_both_views_in_both_themes(lab: Served, page: Page, made_by_hand: Path | None) -> None:
     problems = []
     for view in ("make", "try"):
         page.goto(lab.url("lab", view=view))

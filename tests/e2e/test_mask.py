@@ -42,7 +42,9 @@ def test_the_rounds_play_in_the_browser_alone(served: Served, page: Page) -> Non
     assert white == [252, 255, 164, 255]  # the bright end of the heat colours: a weight of 1
 
 
-def test_one_image_from_the_wall_to_the_files(served: Served, page: Page, tmp_path: Path, made_by_hand: Path) -> None:
+def test_one_image_from_the_wall_to_the_files(
+    served: Served, page: Page, tmp_path: Path, made_by_hand: Path | None
+) -> None:
     page.goto(served.url("mask"))
     main = page.get_by_test_id("stMain")
     expect(main.get_by_text(f"Marked: 16 pixels, {1600 / SIZE**2:.1f} %")).to_be_visible(timeout=MINUTE)

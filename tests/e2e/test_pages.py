@@ -55,7 +55,7 @@ def grave(message: ConsoleMessage) -> bool:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_opens_in_both_themes_and_axe_finds_nothing_grave(
-    served: Served, page: Page, name: str, made_by_hand: Path
+    served: Served, page: Page, name: str, made_by_hand: Path | None
 ) -> None:
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text) if grave(message) else None)
