@@ -69,6 +69,7 @@ def take_home(run: Run) -> None:
     report_panel(run)
 
 
+state.through_router()
 with friendly():
     st.title("Clean & retrain")
     run = state.require_run(scores=False)

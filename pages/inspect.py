@@ -175,6 +175,7 @@ def answer(series: compute_series.Series, index: int, predicted: int, classes: l
     )
 
 
+state.through_router()
 with friendly():
     st.title("Inspect")
     run = state.require_run()

@@ -47,6 +47,7 @@ def under_the_mask(run: Run, number: int | None, shown: View) -> None:
         attribution_views.show(run, mask, picked)
 
 
+state.through_router()
 with friendly():
     st.title("Mask")
     run = state.require_run()

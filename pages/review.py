@@ -61,6 +61,7 @@ def bottom_line(run: Run) -> None:
             st.toggle("Reveal the truth", key="reveal-truth", help=hint)
 
 
+state.through_router()
 with friendly():
     st.title("Review")
     run = state.require_run()

@@ -61,6 +61,7 @@ def choose_detector(run: Run, finished: list[str]) -> str:
     return str(chosen)
 
 
+state.through_router()
 with friendly():
     st.title("Scores")
     run = state.require_run()

@@ -56,7 +56,7 @@ def follow_link() -> None:
 
 
 def through_router() -> None:
-    """Go back to the router if it was passed by. Pages that do not call `selected_run` call this first.
+    """Go back to the router if it was passed by. Pages that show anything before `selected_run` call this first.
 
     Streamlit takes a folder named pages for its older kind of app until `st.navigation` was called once. So when a
     fresh server is first opened at a link to a page, it runs that page alone, without navigation and run picker.
