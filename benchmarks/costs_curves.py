@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import statistics
 import time
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.costs_data import images
+from mspc_core.engine.device import give_back_freed_memory
 from mspc_core.runs import DEFAULT_DETECTORS as DEFAULT
 
 Point = tuple[int, int, int, int]  # images, side, classes, scales
@@ -94,7 +94,7 @@ def _at(point: Point) -> dict[str, tuple[float, float]]:
 def _cost(work: Callable[[], object]) -> tuple[float, float]:
     """CPU seconds, and MiB by which the process was larger while it worked than before (Linux)."""
     gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)  # what earlier work has freed would be used again and not be seen
+    give_back_freed_memory()  # what earlier work has freed would be used again and not be seen
     Path("/proc/self/clear_refs").write_text("5")  # forget the largest size so far
     before, begun = _kilobytes("VmRSS"), time.process_time()
     work()

@@ -12,7 +12,7 @@ from typing import Any
 
 from mspc_core import obstacles
 from mspc_core.engine import distributed
-from mspc_core.engine.device import choose_threads, resolve_device
+from mspc_core.engine.device import choose_threads, give_back_freed_memory, resolve_device
 from mspc_core.engine.forward import allow_half, predict_logits
 from mspc_core.engine.plain import sharing
 from mspc_core.maps.features import keep_part
@@ -56,6 +56,7 @@ class Part:
             if self._shared is None:  # as the leader, who shares from its first detector on
                 self._shared = ExitStack()
                 self._shared.enter_context(sharing(self.model, self.images))
+            give_back_freed_memory()  # as the leader does
             detector_of(self.config, message["detector"]).fit(
                 self.model, self.images, labels=self.labels, clean=self.clean
             )

@@ -38,6 +38,11 @@ def _file(name: str) -> Callable[[bytes], Case]:
     return lambda data: Case({name: data}, {"entry": name})
 
 
+def _first(data: bytes) -> int:
+    """The byte that chooses among kinds; what follows it is the content."""
+    return (data[:1] or b"\0")[0]
+
+
 def _csv(data: bytes) -> Case:
     return Case({"t.csv": data, "a.png": images.seeds()["png-RGB"]}, {"entry": "t.csv"})
 
@@ -49,7 +54,7 @@ def json_names() -> list[str]:
 
 def _run(data: bytes) -> Case:
     """The first byte says which JSON file of a whole home is replaced by the rest, and whether tables are written."""
-    names, first = json_names(), (data[:1] or b"\0")[0]
+    names, first = json_names(), _first(data)
     return Case({**folders.whole(), names[first % 64 % len(names)]: data[1:]}, {"exports": first >= 128})
 
 
@@ -63,7 +68,7 @@ def _link(data: bytes) -> Case:
 def _text(data: bytes) -> Case:
     """The first byte says what the rest is."""
     kinds = sorted(reading.TEXTS)
-    what = kinds[(data[:1] or b"\0")[0] % len(kinds)]
+    what = kinds[_first(data) % len(kinds)]
     return Case({}, {"what": what, "text": data[1:].decode("utf-8", "replace")})
 
 
@@ -82,7 +87,7 @@ def _text_seeds() -> dict[str, bytes]:
 
 
 def _list(data: bytes) -> Case:
-    name = reading.LISTS[(data[:1] or b"\0")[0] % len(reading.LISTS)]
+    name = reading.LISTS[_first(data) % len(reading.LISTS)]
     return Case({name: data[1:]}, {"entry": name})
 
 
