@@ -12,61 +12,24 @@ That a surprisingly small region names the target class is the observation of Wa
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mspc_core.detectors.base import Artifacts, CleanData, Needs, Threshold
 from mspc_core.detectors.catalog import CATALOG
-from mspc_core.detectors.regions import (
-    CLASSES_PER_STEP,
-    COLLAPSED,
-    balanced_draw,
-    cells_along,
-    cut_region,
-    draw_partners,
-    enlarged,
-    transplant,
-    transplant_loss,
-)
+from mspc_core.detectors.class_masks import TransplantConfig, learn_masks
+from mspc_core.detectors.regions import COLLAPSED, cut_region, draw_partners, transplant
 from mspc_core.engine import distributed
-from mspc_core.engine.device import batch_size_for, gradient_batch_for
+from mspc_core.engine.device import batch_size_for
 from mspc_core.engine.forward import counting, device_of, forward_pass, frozen, to_float
-from mspc_core.engine.memory import in_pieces
 from mspc_core.engine.pixels import Images, on_device
 from mspc_core.engine.plain import plain_predictions
 from mspc_core.errors import Progress, ShouldStop, stop_if
 
-_REFERENCE_PIXELS = 32 * 32  # prices are per pixel of an image of this size,
-_REFERENCE_CELLS = 16 * 16  # and the learning rate was chosen for a grid of this size
-
-
-@dataclass(frozen=True)
-class TransplantConfig:
-    """first_price, last_price: of one mask pixel (at 32×32), rising geometrically. loss_cap: cross-entropy above which
-    a sample stops pulling (it carries no trigger). So a region survives if its area is below share · cap / price,
-    `share` being the part of the class's samples that it works for: 50 pixels at the last price, if it works for all.
-
-    steps, images_per_step: of the joint optimisation (more steps when there are more than 40 classes). cell: a mask is
-    learned on a grid with cells of about this many pixels and enlarged bilinearly, so that regions hang together.
-    cut: region = mask / max(mask) > cut. partners: images each region is pasted on.
-    """
-
-    first_price: float = 0.01
-    last_price: float = 0.06
-    loss_cap: float = 3.0
-    steps: int = 240
-    images_per_step: int = 120
-    learning_rate: float = 0.05
-    momentum: float = 0.9
-    cell: int = 2
-    cut: float = 0.2
-    partners: int = 16
-    seed: int = 0
+__all__ = ["Transplant", "TransplantConfig"]
 
 
 class Transplant:
@@ -110,7 +73,7 @@ class Transplant:
             pixels = on_device(images, device_of(model))
             base = plain_predictions(model, pixels, should_stop=should_stop)
             predicted, learning = base.predicted, half(0, "learning one mask a class")
-            masks = self._learn_masks(model, pixels, predicted, base.classes, learning, should_stop)
+            masks = learn_masks(self.config, model, pixels, predicted, base.classes, learning, should_stop)
             regions = np.stack([cut_region(mask, self.config.cut) for mask in masks])
             scores = self._score(model, pixels, predicted, regions, half(steps, "transplanting regions"), should_stop)
         self.decision_scores_ = scores
@@ -123,79 +86,6 @@ class Transplant:
             forward_equivalents=count.equivalents,
         )
         return self
-
-    def _learn_masks(
-        self,
-        model: nn.Module,
-        images: Images,
-        predicted: np.ndarray,
-        classes: int,
-        progress: Progress,
-        should_stop: ShouldStop | None,
-    ) -> np.ndarray:
-        """All classes' masks together, float32 [C, H, W]; a class nobody is predicted as keeps a mask of zeros."""
-        config, (height, width) = self.config, images.shape[1:3]
-        generator = np.random.default_rng(config.seed)
-        partners = draw_partners(predicted, config.partners, config.seed + 1)
-        members = {int(c): np.flatnonzero(predicted == c) for c in np.unique(predicted)}
-        cells = (cells_along(height, config.cell), cells_along(width, config.cell))
-        masks = torch.zeros(classes, height, width)
-        if len(members) < 2:
-            return masks.numpy()
-        steps = config.steps * max(1, round(len(members) / CLASSES_PER_STEP))
-        with frozen(model) as device:
-            grid = torch.zeros(classes, 1, *cells, device=device)
-            grid[list(members)] = 1.0
-            grid.requires_grad_(True)
-            # A cell's gradient shrinks as their number grows; the rate makes up for it.
-            rate = config.learning_rate * cells[0] * cells[1] / _REFERENCE_CELLS
-            optimizer = torch.optim.SGD([grid], lr=rate, momentum=config.momentum)
-            for step in range(steps):
-                stop_if(should_stop)
-                rows = balanced_draw(members, config.images_per_step, generator)
-                others = partners[rows, generator.integers(config.partners, size=len(rows))]
-                price = config.first_price * (config.last_price / config.first_price) ** (step / steps)
-                drawn, owners, counts = np.unique(predicted[rows], return_inverse=True, return_counts=True)
-                optimizer.zero_grad()
-                price *= _REFERENCE_PIXELS / (height * width)
-                (price * enlarged(grid[drawn], height, width).sum()).backward()
-                weights = (1.0 / counts[owners]).astype(np.float32)
-                draw = np.stack([rows, others, predicted[rows], owners], 1)
-                # Part by part, so that memory stays small; the sum of the gradients is the same.
-                parts = np.array_split(np.arange(len(rows)), -(-len(rows) // gradient_batch_for(device, height)))
-                add_gradient = self._gradient(model, images, grid, drawn, draw, weights)
-                distributed.accumulate(grid, parts, add_gradient)
-                optimizer.step()
-                with torch.no_grad():
-                    grid.clamp_(0.0, 1.0)
-                progress(step + 1, steps, "")
-            masks = enlarged(distributed.from_leader(grid.detach()), height, width)
-        learned: np.ndarray = masks.cpu().numpy().astype(np.float32)
-        return learned
-
-    def _gradient(
-        self, model: nn.Module, images: Images, grid: Tensor, drawn: np.ndarray, draw: np.ndarray, weights: np.ndarray
-    ) -> Callable[[np.ndarray], None]:
-        """Adds the gradient of a part of a step's draw. drawn: its classes. draw: int [B, 4]: row, partner's row,
-        class, and the place of the class in `drawn`. weights: float32 [B]."""
-        device, side = grid.device, images.shape[1:3]
-
-        def backward(part: np.ndarray) -> None:
-            rows, others, wanted, owners = draw[part].T
-            transplant_loss(
-                model,
-                to_float(images[rows], device),
-                to_float(images[others], device),
-                torch.from_numpy(wanted).to(device),
-                enlarged(grid[drawn], *side)[torch.from_numpy(owners).to(device)],
-                weights=torch.from_numpy(weights[part]).to(device),
-                cap=self.config.loss_cap,
-            ).backward()
-
-        def add(part: np.ndarray) -> None:
-            in_pieces(model, len(part), lambda piece: backward(part[piece]))
-
-        return add
 
     def _score(
         self,

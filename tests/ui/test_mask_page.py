@@ -175,7 +175,8 @@ class TestTransplant:
         assert at.segmented_control(f"paste-on-{tiny_run.id}").value == "As in the scan"
 
     def test_agrees_with_the_detector(self, tiny_run: Run) -> None:
-        from mspc_core.detectors.transplant import Transplant, cut_region
+        from mspc_core.detectors.regions import cut_region
+        from mspc_core.detectors.transplant import Transplant
         from ui import cache, compute
 
         masks, scores = tiny_run.masks()["transplant"], tiny_run.scores()

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from mspc_core.detectors import class_masks
 from mspc_core.detectors.regions import cut_region, draw_partners, transplant_loss
 from mspc_core.detectors.regions import transplant as paste
 from mspc_core.detectors.transplant import Transplant, TransplantConfig
@@ -82,15 +83,34 @@ def test_loss_by_hand() -> None:
 
 @pytest.mark.parametrize("part", [1, 7, 1000])
 def test_parts_do_not_change_the_masks(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mspc_core.detectors import transplant
-
     images, _ = scene()
     config = TransplantConfig(steps=10, images_per_step=20, partners=4)
     whole = Transplant(config).fit(SquareReader(), images, labels=np.zeros(60, int)).artifacts_.masks["transplant"]
-    monkeypatch.setattr(transplant, "gradient_batch_for", lambda device, size: part)
+    monkeypatch.setattr(class_masks, "gradient_batch_for", lambda device, size: part)
     parts = Transplant(config).fit(SquareReader(), images, labels=np.zeros(60, int)).artifacts_.masks["transplant"]
     assert whole.min() < 0.9, "the masks have moved"
     np.testing.assert_allclose(parts, whole, atol=1e-4)
+
+
+def test_a_class_that_let_go_costs_nothing_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking at every class until the end gives the same masks for more forwards: two for each image drawn."""
+    images, _ = scene()
+    held, original = [], class_masks.holding
+
+    def noted(grid: torch.Tensor) -> np.ndarray:
+        held.append(original(grid))
+        return held[-1]
+
+    monkeypatch.setattr(class_masks, "holding", noted)
+    found = Transplant(QUICK).fit(SquareReader(), images, labels=np.zeros(60, int)).artifacts_
+    seen = np.sum(held, axis=0)
+    assert seen[1] == QUICK.steps, "the trigger's class holds on to it"
+    assert seen[2] < QUICK.steps, "an honest class has let go"
+    monkeypatch.setattr(class_masks, "holding", lambda grid: np.ones(len(grid), bool))
+    whole = Transplant(QUICK).fit(SquareReader(), images, labels=np.zeros(60, int)).artifacts_
+    np.testing.assert_allclose(found.masks["transplant"], whole.masks["transplant"], atol=1e-4)
+    each = QUICK.images_per_step // 3
+    assert whole.forward_equivalents - found.forward_equivalents == 2 * each * (3 * QUICK.steps - seen.sum())
 
 
 def test_pasting_by_hand() -> None:
