@@ -37,6 +37,7 @@ def detection(
     cleaning: Annotated[bool, typer.Option(help="Also train again without the suspects.")] = True,
     trainings: Annotated[int, typer.Option(min=1, help="How often, with other seeds; their mean counts.")] = 1,
     redo: Annotated[str, typer.Option(help="Detectors (or verdict) to compute again in finished cells.")] = "",
+    add: Annotated[bool, typer.Option("--add", help="Keep the file's rows; add the detectors they lack.")] = False,
     out: Annotated[str, typer.Option(help="Result file.")] = "",
     document: Annotated[str, typer.Option(help="The tables, as Markdown; empty: none.")] = "docs/results.md",
     home: Annotated[str, typer.Option(help="Where data and runs are kept between calls.")] = "",
@@ -96,13 +97,13 @@ def detection(
             task = tasks[folder]
             if problem:
                 about["failed"][f"{task.cell.name}, seed {task.seed}"] = problem
-            run.gather(path, about, plan.CELLS, numbers, tasks)
+            run.gather(path, about, plan.CELLS, numbers, tasks, add=add)
             row = run.finished_row(folder)
             text = row["verdict"]["text"] if row else f"failed, {problem}"
             print(f"seed {task.seed}, {task.cell.name}: {printable(text)}", flush=True)
 
         run.run_cells(open_ones, jobs, ended)
-        run.gather(path, about, plan.CELLS, numbers, tasks)
+        run.gather(path, about, plan.CELLS, numbers, tasks, add=add)
     print(f"results: {path}")
     if document:
         beside = sorted(path.parent.glob("detection-*.json")) if path.name.startswith("detection-") else []

@@ -131,19 +131,39 @@ def run_cells(folders: Sequence[Path], jobs: int, ended: Callable[[Path, str], N
 
 
 def gather(
-    path: Path, about: dict[str, Any], cells: Sequence[Cell], seeds: Sequence[int], tasks: dict[Path, Task]
+    path: Path,
+    about: dict[str, Any],
+    cells: Sequence[Cell],
+    seeds: Sequence[int],
+    tasks: dict[Path, Task],
+    *,
+    add: bool = False,
 ) -> dict[str, Any]:
-    """Write the result file: the finished rows of these tasks, and those that it held of other cells and seeds."""
+    """Write the result file: the finished rows of these tasks, and those that it held of other cells and seeds.
+
+    add: a row that the file holds keeps all it has, and gets the detectors that it lacks; about["failed"] says where
+    that cannot be, because the models differ.
+    """
     result: dict[str, Any] = {**about, "cells": []}
     rows: dict[tuple[str, int], dict[str, Any]] = {}
     if path.is_file():
         before = atomic.read_json(path)
         check_same(path, before, about)
         rows = {(row["cell"], row["seed"]): row for row in before["cells"]}
+        if add:
+            result |= {key: before[key] for key in ("command", "versions") if key in before}
     for folder, task in tasks.items():
-        row = finished_row(folder)
-        if row is not None:
-            rows[task.cell.name, task.seed] = row
+        row, key = finished_row(folder), (task.cell.name, task.seed)
+        if row is None:
+            continue
+        if not add or key not in rows:
+            rows[key] = row
+        elif same_model(rows[key], row):
+            rows[key] = joined(rows[key], row)
+        else:
+            about["failed"][f"{key[0]}, seed {key[1]}"] = (
+                "not added: the model trained here is not the one of the result file"
+            )
     places = {(cell.name, seed): number for number, (cell, seed) in enumerate(in_order(cells, seeds))}
     now = {cell.name: {"half": cell.half, "groups": list(cell.groups)} for cell in cells}
     rows = {key: row | now.get(row["cell"], {}) for key, row in rows.items()}  # as the plan says today
@@ -151,6 +171,21 @@ def gather(
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic.write_json(path, result)
     return result
+
+
+def same_model(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Were these rows measured with the same model on the same data, as far as their figures tell? Training is
+    repeated to the last bit on the same kind of machine; a model that differs has another accuracy somewhere."""
+    keys = ("attack", "config", "rate", "seed", "arch", "epochs", "scanned", "poisoned")
+    return all(one[key] == other[key] for key in (*keys, "train_accuracy", "accuracy", "attack_success_rate"))
+
+
+def joined(before: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
+    """`before`, with the detectors of `row` that it lacks; its verdict and its cleaning stay."""
+    asked = [*before["asked"], *(name for name in row["asked"] if name not in before["asked"])]
+    detectors = row["detectors"] | before["detectors"]
+    not_run = {name: why for name, why in (row["not_run"] | before["not_run"]).items() if name not in detectors}
+    return {**before, "asked": asked, "detectors": detectors, "not_run": not_run}
 
 
 def check_same(path: Path, before: dict[str, Any], about: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from mspc_core.detectors.regions import CLASSES_PER_STEP
 
 _TRAINING = 3  # forward-equivalents of an image in training
 _MAJORITY = 6.7  # of 11 scales, until it is decided: between 6 and 11
+_HOLDING = (0.3, 0.6)  # of a class's steps, until it lets go of every pixel: the least, and what is expected
 _SLOW_TO_LEARN = 0.75  # of the samples are shown to the second opinion
 _ASKED_AGAIN = 0.4  # of a second asking, which follows where the first finds something, is expected
 
@@ -114,9 +115,10 @@ def transplant(facts: Facts, config: Any) -> Work:
     steps = config.steps * max(1, round(classes / CLASSES_PER_STEP))
     joint = min(classes, CLASSES_PER_STEP)
     each = max(2, config.images_per_step // joint)
-    drawn = steps * joint * float(np.minimum(each, facts.sizes).mean())
+    most = steps * joint * float(np.minimum(each, facts.sizes).mean())
+    least, drawn = (share * most for share in _HOLDING)
     scored = float(config.partners * n) / classes  # one class has a region
-    spread = (scored, config.partners * n - scored)
+    spread = (scored + 2 * (drawn - least), config.partners * n - scored + 2 * (most - drawn))
     return _plain(n + scored, gradients=drawn, spread=spread, bytes_each=600.0, shared=n)
 
 

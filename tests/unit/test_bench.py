@@ -115,6 +115,34 @@ def test_a_detector_is_added_without_training_again(bench: Path, capsys: pytest.
     assert "untouched" in after, "rows of other cells stay in the file"
 
 
+def test_add_keeps_rows_and_adds_what_they_lack(
+    bench: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A comparison of another home, which trained the same model: its new detector joins the row that is there."""
+    kept = json.loads((bench / "result.json").read_text())
+    for row in kept["cells"]:
+        row["detectors"]["spc"]["auroc"], row["verdict"]["text"] = 0.123, "as before"
+    (tmp_path / "result.json").write_text(json.dumps(kept))
+    os.symlink(bench / "pictures", tmp_path / "pictures")
+    assert detection(tmp_path, "spectral_signatures", "--attacks", "patch", "--no-cleaning", "--add") == 0
+    row = rows_of(tmp_path)["patch"]
+    assert row["detectors"]["spc"]["auroc"] == 0.123
+    assert row["verdict"]["text"] == "as before"
+    assert 0 <= row["detectors"]["spectral_signatures"]["auroc"] <= 1
+    assert row["asked"] == ["spc", "spc_limited", "spectral_signatures"]
+    assert row["cleaning"] == rows_of(bench)["patch"]["cleaning"]
+    assert "untouched" in rows_of(tmp_path)
+
+    kept["cells"][0]["train_accuracy"] += 0.01
+    (tmp_path / "result.json").write_text(json.dumps(kept))
+    assert detection(tmp_path, "spectral_signatures", "--attacks", "patch", "--no-cleaning", "--add") == 2
+    found = json.loads((tmp_path / "result.json").read_text())
+    assert list(found["failed"]) == ["patch, seed 3"]
+    assert "is not the one of the result file" in found["failed"]["patch, seed 3"]
+    assert "spectral_signatures" not in found["cells"][0]["detectors"]
+    assert "error" not in capsys.readouterr().err
+
+
 def test_several_trainings_after_cleaning_are_averaged(bench: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = rows_of(bench)["patch"]
     retrained = cell_home(bench, "patch") / "retrained"
