@@ -22,6 +22,7 @@ from mspc_core.engine.device import batch_size_for
 from mspc_core.engine.forward import counting, forward_pass, frozen, to_float
 from mspc_core.engine.pixels import batches, on_device
 from mspc_core.engine.plain import plain_predictions
+from mspc_core.engine.rows import Collected
 from mspc_core.errors import InputError, Progress, ShouldStop, stop_if
 
 
@@ -119,18 +120,19 @@ def mean_entropy(
 
     images: uint8 [N, H, W, 3]; overlays: rows of `images`, int [N, K].
     """
-    found, done = [np.zeros(0)], 0
+    done = 0
     with frozen(model) as device, torch.inference_mode():
         pixels, count = on_device(images, device), overlays.shape[1]
         step = max(1, batch_size_for(device, images.shape[1]) // count)
         starts = distributed.batches(len(images), step)
+        found = Collected(distributed.own_rows(len(images), step))
         for chunk, own in batches(pixels, np.arange(len(images)), starts, step, device):
             stop_if(should_stop)
             mixed = to_float(pixels[overlays[chunk].ravel()], device).mul_(weight)  # [B · K, 3, H, W]
             mixed.unflatten(0, (len(chunk), count)).add_(to_float(own, device).unsqueeze(1))
             entropy = entropy_bits(forward_pass(model, mixed.clamp_(0.0, 1.0)).float().cpu())
-            found.append(entropy.view(len(chunk), count).mean(1).numpy())
+            found.add(entropy.view(len(chunk), count).mean(1).numpy())
             done += len(chunk) * distributed.size()  # the others are about as far
             if progress:
                 progress(min(done, len(images)), len(images), "laying other images over each")
-    return distributed.gather_array(np.concatenate(found))
+    return distributed.gather_array(found.array())

@@ -27,6 +27,7 @@ from mspc_core.engine.device import batch_size_for
 from mspc_core.engine.forward import counting, device_of, forward_pass, frozen, to_float
 from mspc_core.engine.pixels import Images, on_device
 from mspc_core.engine.plain import plain_predictions
+from mspc_core.engine.rows import Collected
 from mspc_core.errors import Progress, ShouldStop, stop_if
 
 __all__ = ["Transplant", "TransplantConfig"]
@@ -97,19 +98,21 @@ class Transplant:
         should_stop: ShouldStop | None,
     ) -> np.ndarray:
         """Share of partners that take the sample's predicted class once its region is on them, float64 [N]."""
-        scores, turned = np.zeros(len(images)), []
+        scores = np.zeros(len(images))
         partners_of = draw_partners(predicted, self.config.partners, self.config.seed)
         with_region = np.flatnonzero([region.any() for region in regions])  # classes
         rows = np.flatnonzero(np.isin(predicted, with_region) & (partners_of[:, 0] >= 0))
         with frozen(model) as device, torch.inference_mode():
             step = max(1, batch_size_for(device, images.shape[1]) // self.config.partners)
+            turned = Collected(distributed.own_rows(len(rows), step))
             for start in distributed.batches(len(rows), step):
                 stop_if(should_stop)
                 chunk = rows[start : start + step]
                 found = self._turned(model, images, predicted, regions, chunk, partners_of[chunk], device)
-                turned.append(found.mean(1))
+                turned.add(found.mean(1))
                 progress(min(start + step, len(rows)), len(rows), "")
-        scores[rows] = distributed.gather_array(np.concatenate([np.zeros(0), *turned]))
+        if len(rows):
+            scores[rows] = distributed.gather_array(turned.array())
         return scores
 
     @staticmethod

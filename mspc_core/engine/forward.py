@@ -6,6 +6,7 @@ scaling happens in pixel space as SPC demands (Guo et al., SCALE-UP, ICLR 2023).
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from mspc_core.engine import distributed
 from mspc_core.engine.device import autocast, batch_size_for
 from mspc_core.engine.memory import in_pieces
 from mspc_core.engine.pixels import Images, batches, staged
+from mspc_core.engine.rows import Collected
 from mspc_core.errors import InputError, Progress, ShouldStop, stop_if
 
 _HALF_ALLOWED = "half_precision_allowed"  # attribute of a model, so that deep copies keep it
@@ -123,17 +125,18 @@ def predict_logits(
 
     Raises `InputError` when the model gives NaN or infinity, which would make every later number meaningless.
     """
-    found: list[Tensor] = []
+    step = batch_size or batch_size_for(device_of(model), images.shape[1])
+    own = Collected(distributed.own_rows(len(images) if indices is None else len(indices), step), sys.maxsize)
     each_batch(
         model,
         images,
-        found.append,
+        lambda found: own.add(found.numpy()),
         indices=indices,
-        batch_size=batch_size,
+        batch_size=step,
         progress=progress,
         should_stop=should_stop,
     )
-    logits = distributed.gather_rows(torch.cat(found) if found else torch.empty(0, 0))  # [N, C]
+    logits = distributed.gather_rows(torch.from_numpy(own.array()))  # [N, C]
     check_finite(logits)
     return logits
 
@@ -192,9 +195,9 @@ def scaled_agreement(
     dropped at the end.
     """
     rows = np.arange(len(images)) if indices is None else indices
-    found, done = [np.zeros((0, len(scales)), dtype=bool)], 0
     with frozen(model) as device, torch.inference_mode():
-        step = batch_size or batch_size_for(device, images.shape[1])
+        step, done = batch_size or batch_size_for(device, images.shape[1]), 0
+        found = Collected(distributed.own_rows(len(rows), step))
         for chunk, pixels in batches(images, rows, distributed.batches(len(rows), step), step, device):
             wanted = torch.from_numpy(np.asarray(predicted)[chunk]).to(device)
             base = _shifted(to_float(pixels, device), mask, shift)
@@ -204,11 +207,11 @@ def scaled_agreement(
                 classes = forward_pass(model, scaled).argmax(1).view(-1, len(chunk))
                 torch.eq(classes, wanted, out=kept[part])
             # One copy a batch: a copy waits for the device, which would idle if each scale had its own.
-            found.append(kept.T.cpu().numpy())
+            found.add(kept.T.cpu().numpy())
             done += len(chunk) * distributed.size()  # the others are about as far
             if progress:
                 progress(min(done, len(rows)), len(rows), "comparing scaled predictions")
-    return distributed.gather_array(np.concatenate(found))
+    return distributed.gather_array(found.array()) if len(rows) else np.zeros((0, len(scales)), dtype=bool)
 
 
 def _shifted(images: Tensor, mask: Tensor | None, shift: float) -> Tensor:

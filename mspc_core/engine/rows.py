@@ -85,7 +85,12 @@ def pick(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 class Collected:
     """`count` rows that come one batch after the other. In memory while they are few; else in a file without a name in
-    the home folder, which is gone with the process, however it ends."""
+    the home folder, which is gone with the process, however it ends.
+
+    Their place is there before the second batch comes. Kept one by one, small results would come to lie between the
+    large activations of two batches, whose memory the C library could then use only in parts: a pass over 142,660
+    images of 224 px ended with 2.4 GiB of it.
+    """
 
     def __init__(self, count: int, most: int | None = None) -> None:
         self._count, self._most, self._filled = count, IN_MEMORY if most is None else most, 0
