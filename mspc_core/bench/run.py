@@ -183,7 +183,7 @@ def same_model(one: dict[str, Any], other: dict[str, Any]) -> bool:
 def joined(before: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
     """`before`, with the detectors of `row` that it lacks; its verdict and its cleaning stay."""
     asked = [*before["asked"], *(name for name in row["asked"] if name not in before["asked"])]
-    detectors = row["detectors"] | before["detectors"]
+    detectors = {**before["detectors"], **{k: v for k, v in row["detectors"].items() if k not in before["detectors"]}}
     not_run = {name: why for name, why in (row["not_run"] | before["not_run"]).items() if name not in detectors}
     return {**before, "asked": asked, "detectors": detectors, "not_run": not_run}
 
