@@ -40,6 +40,8 @@ page = st.navigation(
     },
     position="sidebar" if inside else "hidden",
 )
+if inside:  # what a tab, a bookmark and the browser's history are called
+    st.set_page_config(page_title=f"{page.title} · Backdoor Lens")
 state.follow_link()
 if inside:
     state.run_picker()

@@ -43,6 +43,7 @@ class Model(TypedDict):
     train_accuracy: NotRequired[float | None]
     val_accuracy: NotRequired[float | None]
     attack_success_rate: NotRequired[float | None]
+    poor: NotRequired[bool | None]
     notes: NotRequired[list[str] | None]
 
 

@@ -86,6 +86,7 @@ def summarise(
                     "val_accuracy",
                     "attack_success_rate",
                     "precision",
+                    "poor",
                     "notes",
                 )
             },

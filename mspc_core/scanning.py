@@ -96,9 +96,9 @@ def _execute(folder: Path, reporter: Reporter, given: GivenModel | None) -> None
         distributed.step("table", keep=kept_here, half=half),
     ):
         scores = results.base_table(dataset, rows, model, images, labels)
-    notes = obstacles.model_notes(scores["predicted"].to_numpy(), labels, dataset.info.classes, about["train_accuracy"])
-    notes += Precision(**about["precision"]).note()
-    about = {**about, "notes": [*(about.get("notes") or []), *notes]}
+    poor = obstacles.model_notes(scores["predicted"].to_numpy(), labels, dataset.info.classes, about["train_accuracy"])
+    notes = [*(about.get("notes") or []), *poor, *Precision(**about["precision"]).note()]
+    about = {**about, "poor": bool(poor), "notes": notes}
     clean = obstacles.clean_data(dataset, rows, config.trusted, config.seed)
     here = obstacles.situation(labels, trusted=clean is not None, model=model, size=dataset.info.size)
     not_run = obstacles.cannot_run(config.detectors, here)

@@ -21,6 +21,7 @@ _NAMES = {
     "second_opinion": "the second opinion",
 }
 _MOST_TARGETS = 0.5  # of the classes, as in `mspc_core.verdict`
+POOR_MODEL = "The model learned too little to show what is in the data: train longer, or choose another model."
 
 
 class Finding(NamedTuple):
@@ -34,6 +35,14 @@ class Finding(NamedTuple):
 def title_of(detector: str) -> str:
     """A detector's name as people write it; its own for one that is not in the catalogue (an old run's)."""
     return CATALOG[detector].title if detector in CATALOG else detector
+
+
+def level_of(summary: dict[str, Any]) -> str:
+    """The verdict's level, for a badge: `poor_model` where nothing was found in a model that learned too little to
+    tell, which is not the same as `no_evidence`."""
+    level = str((summary.get("verdict") or {}).get("level", "unknown"))
+    poor = bool((summary.get("model") or {}).get("poor"))
+    return "poor_model" if level == "no_evidence" and poor else level
 
 
 def having_a_case(verdict: dict[str, Any]) -> list[str]:

@@ -30,7 +30,7 @@ def verdict_line(run: Run) -> None:
     """The verdict in one sentence."""
     summary, status = cache.summary_of(run), run.status()
     verdict = summary.get("verdict") or {}
-    level = str(verdict.get("level", "unknown"))
+    level = verdicts.level_of(summary)
     words, icon, colour = LEVELS.get(level, LEVELS["unknown"])
     if level == "poisoned":
         classes = len((summary.get("dataset") or {}).get("classes") or ())
@@ -48,6 +48,8 @@ def verdict_line(run: Run) -> None:
         what = f"No test has a case against the {verdict.get('scanned', 0):,} images."
         if not summary.get("complete"):  # a test that is still to come may find what these cannot see
             words, icon, colour = "No evidence so far", ":material/hourglass_top:", "gray"
+        elif level == "poor_model":
+            what += f" {verdicts.POOR_MODEL}"
     rest = verdicts.rests_on(summary)
     if rest:
         what += f" {rest}" if not status.active else " Not all of its tests have finished."

@@ -183,10 +183,12 @@ def verdict_box(run: Run) -> None:
     verdict = summary.get("verdict")
     if not verdict:
         raise InputError("The summary of this run cannot be read: run the scan again.")
-    words, icon, colour = LEVELS.get(verdict.get("level", ""), LEVELS["unknown"])
+    words, icon, colour = LEVELS.get(verdicts.level_of(summary), LEVELS["unknown"])
     with st.container(border=True):
         st.markdown(f"### :{colour}[{icon} {words}]")
         st.markdown(plain(verdicts.sentence(verdict, len(summary.get("dataset", {}).get("classes", ()))), 600))
+        if verdicts.level_of(summary) == "poor_model":
+            st.warning(verdicts.POOR_MODEL, icon=icon)
         _tests(run, summary)
         _figures(summary, verdict)
         _truth(summary, verdict)

@@ -11,6 +11,7 @@ import streamlit as st
 from mspc_core import access, home, runs, scan_checks
 from mspc_core.errors import InputError, explain_os_error
 from mspc_core.runs import DEMO, Run, ScanConfig
+from mspc_core.verdict_words import level_of
 from ui import cache, state
 from ui.errors import friendly, show_error
 from ui.job_panel import progress_line
@@ -69,7 +70,7 @@ def _finished(common: dict[str, Any], summary: dict[str, Any]) -> RunRow:
         return RunRow(**common, level="damaged", detail="The summary is missing: run the scan again.")
     targets = [str(row.get("name", "?")) for row in verdict.get("target_classes") or []]
     scanned = count(verdict.get("scanned", 0))
-    level = str(verdict.get("level"))
+    level = level_of(summary)
     detail = f"{count(verdict.get('flagged', 0))} of {scanned} images" if level == "poisoned" else f"{scanned} images"
     return RunRow(
         **common,

@@ -16,6 +16,7 @@ from mspc_core import runs
 from mspc_core.errors import InputError
 from mspc_core.jobs import JobStatus
 from mspc_core.runs import Run
+from mspc_core.verdict_words import level_of
 from ui import cache
 from ui.errors import friendly, show_error
 from ui.filter_query import KEYS
@@ -211,7 +212,7 @@ def _outcome(run: Run) -> str:
     try:
         level = run.status().state
         if level == "finished":
-            level = str(cache.summary_of(run).get("verdict", {}).get("level", "unknown"))
+            level = level_of(cache.summary_of(run))
     except InputError:
         level = "damaged"
     words, icon, colour = LEVELS.get(level, LEVELS["unknown"])

@@ -31,6 +31,7 @@ SEQUENTIAL = "Cividis"
 LEVELS: dict[str, tuple[str, str, str]] = {
     "poisoned": ("Likely poisoned", ":material/warning:", "orange"),
     "no_evidence": ("No evidence found", ":material/task_alt:", "green"),
+    "poor_model": ("No evidence, but a poor model", ":material/warning:", "yellow"),
     "unknown": ("No verdict", ":material/help:", "gray"),
     "queued": ("Waiting", ":material/schedule:", "blue"),
     "running": ("Running", ":material/progress_activity:", "blue"),

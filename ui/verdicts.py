@@ -2,9 +2,11 @@
 
 from mspc_core.verdict_words import (
     MEMBERS,
+    POOR_MODEL,
     Finding,
     finished,
     having_a_case,
+    level_of,
     lines,
     rests_on,
     sentence,
@@ -15,9 +17,11 @@ from mspc_core.verdict_words import (
 
 __all__ = [
     "MEMBERS",
+    "POOR_MODEL",
     "Finding",
     "finished",
     "having_a_case",
+    "level_of",
     "lines",
     "rests_on",
     "sentence",

@@ -39,7 +39,7 @@ def by_cell(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 def columns(rows: Sequence[Row]) -> list[str]:
     """Every detector that was asked for in any row, and the consensus last."""
-    names = [name for row in rows for name in (*row["asked"], *row["detectors"], *row["not_run"])]
+    names = [name for row in rows for name in (*row.get("asked", ()), *row["detectors"], *row["not_run"])]
     return [name for name in dict.fromkeys(names) if name != CONSENSUS] + [CONSENSUS]
 
 

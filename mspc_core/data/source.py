@@ -6,6 +6,7 @@ import difflib
 import errno
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -151,9 +152,18 @@ def _open_file(path: Path) -> Source:
     raise InputError(f"{shown(path.name)} is not a kind of file that can be imported: give {ACCEPTED}.")
 
 
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+
+
 def _unknown(text: str, path: Path) -> str:
     from mspc_core.data import store, torchvision_sets
 
+    if _ADDRESS.match(text):
+        return (
+            f"{shown(text)} is an address: nothing is downloaded from there. Download it, and give the file or folder."
+        )
+    if len(text) > 2 and text[0] == text[-1] and text[0] in "'\"`":
+        return f"There is no file or folder {shown(text)}: leave out the quotation marks."
     stored = [info.name for info in store.list_datasets()]
     if text in stored:
         return f"{text!r} is a stored data set already: use it by its name, there is nothing to import."

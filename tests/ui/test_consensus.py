@@ -108,6 +108,19 @@ class TestVerdict:
         assert "No evidence so far" in text
         assert "No evidence found" not in text, "a green badge would speak for tests that are still to come"
 
+    def test_nothing_found_in_a_model_that_learned_little_is_not_green(self, open_page: OpenPage, new_run: Run) -> None:
+        quiet(new_run)
+        pages = [("scores", {"run": new_run.id}), ("scan", {"run": new_run.id}), ("home", {})]
+        for page, address in pages:
+            assert "No evidence found" in text_of(clean(open_page(page, **address)))
+        summary = new_run.summary()
+        new_run.save_summary({**summary, "model": {**summary["model"], "poor": True}})
+        for page, address in pages:
+            text = text_of(clean(open_page(page, **address)))
+            assert "No evidence, but a poor model" in text
+            assert "No evidence found" not in text
+            assert page == "home" or "train longer, or choose another model" in text
+
 
 class TestPicker:
     @pytest.mark.usefixtures("tiny_run")

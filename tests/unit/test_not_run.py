@@ -214,6 +214,7 @@ def test_a_model_that_says_one_class_is_named_in_the_summary(
     assert main(arguments) == 0
     summary = json.loads(capsys.readouterr().out)
     assert any("'cross' of every image" in note for note in summary["model"]["notes"])
+    assert summary["model"]["poor"] is True
     with torch.no_grad():
         model.backbone.head.bias[2] = float("nan")
     torch.save(model.state_dict(), tmp_path / "broken.pth")

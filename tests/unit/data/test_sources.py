@@ -409,6 +409,19 @@ def test_unknown_names_get_suggestions(tmp_path: Path) -> None:
         open_source("qqqqqq")
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("https://example.org/cifar.zip", "an address: nothing is downloaded"),
+        ("'/data/pictures'", "leave out the quotation marks"),
+        ('"/data/pictures"', "leave out the quotation marks"),
+    ],
+)
+def test_what_people_paste_gets_its_own_sentence(text: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        open_source(text)
+
+
 def test_split_names() -> None:
     found = [split_of(name) for name in ("Train", "VALID", "validation", "val", "test", "class", "")]
     assert found == ["train", "val", "val", "val", "test", None, None]
