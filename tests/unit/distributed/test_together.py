@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mspc_core.engine import distributed
+from mspc_core.engine import distributed, shares
 from tests.unit.distributed import everything
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -89,9 +89,9 @@ def test_what_processes_hand_each_other(together: list[Found]) -> None:
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 @pytest.mark.parametrize("count", [0, 1, 5, 64, 65, 200])
 def test_batches_are_those_of_one_process(monkeypatch: pytest.MonkeyPatch, size: int, count: int) -> None:
-    monkeypatch.setattr(distributed, "size", lambda: size)
+    monkeypatch.setattr(shares, "size", lambda: size)
     starts: list[int] = []
     for number in range(size):
-        monkeypatch.setattr(distributed, "number", lambda number=number: number)
+        monkeypatch.setattr(shares, "number", lambda number=number: number)
         starts += distributed.batches(count, 16)
     assert starts == list(range(0, count, 16))
