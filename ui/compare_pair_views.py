@@ -15,6 +15,7 @@ from ui.compare_pair import GROUPS, Difference
 from ui.errors import friendly
 from ui.gallery import gallery
 from ui.text import count, plain, plural, short
+from ui.tiles import sample_tiles
 
 STRIP, LISTED = 24, 2000  # images shown; rows of the table under them
 
@@ -100,7 +101,7 @@ def _samples(first: Run, second: Run, found: Difference, detector: str) -> None:
     if pictures is None:
         st.caption("The images cannot be shown: the data set of these runs was deleted.")
     else:
-        tiles = evidence.sample_tiles(scores, chosen[:STRIP], evidence.class_names(first), by, mark_flags=False)
+        tiles = sample_tiles(scores, chosen[:STRIP], evidence.class_names(first), by, mark_flags=False)
         clicked = gallery(pictures, tiles, key="pair-strip", label=f"Images flagged {GROUPS[group].lower()}", size=64)
         if clicked:
             state.go("inspect", run=(second if group == "second" else first).id, sample=clicked)

@@ -12,6 +12,7 @@ from mspc_core.runs import Run
 from ui import evidence, filters, map_job, maps, shared_filter, state
 from ui.gallery import gallery
 from ui.text import HELP, percent, plain, plural
+from ui.tiles import sample_tiles
 
 COUNTS = (12, 24, 48)
 
@@ -49,7 +50,7 @@ def show(run: Run, scores: pd.DataFrame, position: int, classes: list[str]) -> N
     if pictures is None:
         st.caption("The images cannot be shown: the data set of this run was deleted.")
         return
-    tiles = evidence.sample_tiles(scores, near, classes, detector)
+    tiles = sample_tiles(scores, near, classes, detector)
     flags = flag_counts(scores, near)
     tiles = [
         replace(

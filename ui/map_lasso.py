@@ -13,6 +13,7 @@ from ui import cache, evidence, filters, state
 from ui.gallery import gallery
 from ui.map_layers import TRUTH
 from ui.text import count, percent, plain, plural
+from ui.tiles import sample_tiles
 
 OnUse = Callable[[np.ndarray], None]
 SHOWN = 12  # as high as the map
@@ -54,7 +55,7 @@ def lasso(run: Run, scores: pd.DataFrame, detector: str, selected: str | None, o
         st.caption("The images cannot be shown: the data set of this run was deleted.")
         return
     truth = filters.known_truth(scores) if st.session_state.get(f"map-colour-{run.id}") == TRUTH else None
-    tiles = evidence.sample_tiles(scores, order, evidence.class_names(run), detector, truth=truth)
+    tiles = sample_tiles(scores, order, evidence.class_names(run), detector, truth=truth)
     gallery(
         pictures,
         tiles,
@@ -83,7 +84,7 @@ def _hint(run: Run, scores: pd.DataFrame, selected: str | None) -> None:
     st.markdown("**The ringed image**")
     pictures = evidence.pictures_of(run, scores["row"].to_numpy()[[position]])
     if pictures is not None:
-        tiles = evidence.sample_tiles(scores, np.array([position]), classes, filters.telling_detector(scores) or "")
+        tiles = sample_tiles(scores, np.array([position]), classes, filters.telling_detector(scores) or "")
         gallery(pictures, tiles, key=f"map-one-{run.id}", label="The ringed image", size=128, clickable=False)
     said = [plain(evidence.name_of(classes, int(row[name])), 40) for name in ("label", "predicted")]
     st.caption(f"label {said[0]} · model says {said[1]}")

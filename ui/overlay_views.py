@@ -13,6 +13,7 @@ from ui.gallery import gallery
 from ui.image_choice import Picked
 from ui.mask_choice import ChosenMask
 from ui.text import HELP, plural, short
+from ui.tiles import class_tiles
 
 WALL, LARGE = 24, 320
 
@@ -79,7 +80,7 @@ def _wall(run: Run, mask: ChosenMask, picked: Picked | None, chosen: np.ndarray,
         return
     drawn = _overlaid(images.thumbnails(pictures, 80), mask.weights, opacity, cut)
     rows = scores.iloc[chosen]
-    tiles = evidence.class_tiles(rows, classes)
+    tiles = class_tiles(rows, classes)
     clicked = gallery(
         drawn,
         tiles,

@@ -10,6 +10,7 @@ from ui import evidence, filters
 from ui.gallery import gallery
 from ui.review_desk import PAGE, Desk
 from ui.text import count, plural
+from ui.tiles import sample_tiles
 
 MANY: tuple[Decision, ...] = ("remove", "keep", "unsure")
 
@@ -25,7 +26,7 @@ def wall(desk: Desk, by: str, reveal: bool) -> None:
     truth = filters.known_truth(desk.scores) if reveal else None
     detector = column.removesuffix("_score")
     decided = {int(position): desk.decision_of(int(position)) for position in shown}
-    tiles = evidence.sample_tiles(
+    tiles = sample_tiles(
         desk.scores,
         shown,
         evidence.class_names(desk.run),

@@ -16,6 +16,7 @@ from ui.filters import View
 from ui.gallery import gallery
 from ui.text import HELP, count, percent, plain, plural
 from ui.theme import PLOTLY_CONFIG, detector_colour
+from ui.tiles import sample_tiles
 
 STRIP = 24
 
@@ -186,7 +187,7 @@ def images_strip(
     if not len(shown):
         st.caption("No images there.")
         return
-    tiles = evidence.sample_tiles(scores, shown, evidence.class_names(run), detector, truth=truth)
+    tiles = sample_tiles(scores, shown, evidence.class_names(run), detector, truth=truth)
     label = f"Images by {filters.title_of(detector)} score"
     gallery(pictures, tiles, key=key, label=label, size=64, selected=selected, on_click=state.select_sample)
     rest = len(queue) - len(shown)

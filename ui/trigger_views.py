@@ -17,6 +17,7 @@ from ui.filters import View
 from ui.gallery import gallery
 from ui.mask_choice import ChosenMask
 from ui.text import HELP, plural
+from ui.tiles import class_tiles
 
 SHARED_BY, CROPS, CROP_SIZE = 64, 12, 224  # suspects in the mean, crops shown, pixels of an enlarged crop
 
@@ -117,7 +118,7 @@ def _one_by_one(run: Run, few: np.ndarray, positions: np.ndarray, region: np.nda
     classes, rows = evidence.class_names(run), cache.scores_of(run).iloc[positions]
     inside = trigger_crop.cropped(region[None], box)[0]
     pictures = np.stack([images.cut_out(crop, inside) for crop in trigger_crop.cropped(few, box)])
-    tiles = evidence.class_tiles(rows, classes)
+    tiles = class_tiles(rows, classes)
     clicked = gallery(
         pictures,
         tiles,
