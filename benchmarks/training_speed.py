@@ -44,7 +44,7 @@ class Recipe:
 
 RECIPES = (
     Recipe("small-cnn", 10_000, 0.60, epochs=6, plain_epochs=15),
-    Recipe("resnet18", 2_000, 0.40, epochs=6, plain_epochs=10),
+    Recipe("resnet18", 2_000, 0.40, epochs=8, plain_epochs=20),
 )
 
 

@@ -86,8 +86,8 @@ def user() -> str | None:
     and has not. Asked whenever it matters, also by fragments and buttons, which do not pass the gate."""
     found, mode = _mode()
     if mode == "local":
-        return access.from_environment() if get_script_run_ctx() is None else None
-    name = _signed_in(found, mode) if get_script_run_ctx() is not None else None
+        return access.from_environment() if get_script_run_ctx(suppress_warning=True) is None else None
+    name = _signed_in(found, mode) if get_script_run_ctx(suppress_warning=True) is not None else None
     if name is None:
         raise InputError("You are not logged in any more: reload the page and log in again.")
     return name

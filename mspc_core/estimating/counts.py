@@ -18,7 +18,7 @@ from mspc_core.detectors.regions import CLASSES_PER_STEP
 
 _TRAINING = 3  # forward-equivalents of an image in training
 _MAJORITY = 6.7  # of 11 scales, until it is decided: between 6 and 11
-_HOLDING = (0.3, 0.6)  # of a class's steps, until it lets go of every pixel: the least, and what is expected
+_HOLDING = (0.3, 0.75)  # of a class's steps, until it lets go of every pixel: the least, and what is expected
 _SLOW_TO_LEARN = 0.75  # of the samples are shown to the second opinion
 _ASKED_AGAIN = 0.4  # of a second asking, which follows where the first finds something, is expected
 
